@@ -1,0 +1,36 @@
+# make demo    an experiment on real text with a real model: a table on the screen, a report in results/
+# make test    lint, types, tests and the README's code
+# make peers   the packages that benchmarks/ compares with, in an environment of their own
+#
+# TORCH_INDEX  where pip looks for torch, for example https://download.pytorch.org/whl/cpu; empty: where it always looks
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint benchmark clean
+
+demo: $(VENV)/.installed-demo
+	$(VENV)/bin/python -m pyterrier_lir experiment
+
+test: $(VENV)/.installed-test lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+benchmark: $(VENV)/.installed-test
+	$(PIP) maxsim-cpu
+	$(VENV)/bin/python benchmarks/maxsim.py
+
+$(VENV)/.installed-%: setup.py pyproject.toml constraints.txt $(wildcard pyterrier_lir/kernels/src/*)
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	$(PIP) --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,37 @@
+"""Late-interaction (multi-vector, ColBERT-style) retrieval as PyTerrier pipelines."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. Resolved on first use (PEP 562), so that `import pyterrier_lir`
+# loads neither torch nor any other heavy library.
+_HOMES = {
+    "LateInteractionEncoder": "encode.late_interaction",
+    "LirIndex": "index.artifact",
+    "MaxSim": "rerank.maxsim",
+    "ToyEncoder": "encode.toy",
+    "tradeoff_plot": "experiment.plots",
+}
+
+__all__ = ["LateInteractionEncoder", "LirIndex", "MaxSim", "ToyEncoder", "__version__", "tradeoff_plot"]
+
+if TYPE_CHECKING:
+    from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
+    from pyterrier_lir.encode.toy import ToyEncoder
+    from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.rerank.maxsim import MaxSim
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

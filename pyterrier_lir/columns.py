@@ -1,0 +1,146 @@
+"""The columns that pass between transformers: names, dtypes, meaning, and the checks at the boundary.
+
+============== ===================== ===========================================================
+column         dtype                 meaning
+============== ===================== ===========================================================
+query_embs     float32 (n, dim)      one row per query token
+doc_embs       float32 (m, dim)      one row per document token
+query_weights  float32 (n,)          weight of each query row, finite and >= 0
+query_tok_ids  int32 (n,)            vocabulary id of each row of query_embs
+doc_tok_ids    int32 (m,)            vocabulary id of each row of doc_embs
+query_encoder  str                   fingerprint of the encoder that made query_embs
+doc_encoder    str                   fingerprint of the encoder that made doc_embs
+============== ===================== ===========================================================
+
+In frames the matrices are NumPy arrays; torch tensors are accepted on input. Rows that are all zero are
+padding, never tokens, and are stripped here together with their weights and token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+QUERY_EMBS = "query_embs"
+QUERY_WEIGHTS = "query_weights"
+QUERY_TOK_IDS = "query_tok_ids"
+QUERY_ENCODER = "query_encoder"
+DOC_EMBS = "doc_embs"
+DOC_TOK_IDS = "doc_tok_ids"
+DOC_ENCODER = "doc_encoder"
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+
+def as_matrix(value: Any, column: str, dim: int | None = None) -> Floats:
+    """Checks one cell of ``query_embs`` or ``doc_embs`` and gives it as float32 ``(n, dim)``.
+
+    Args:
+        value: A NumPy array, a torch tensor or nested lists. An empty one-dimensional value has no rows.
+        column: The column's name, for the error.
+        dim: The dimension that is expected, if one is.
+
+    Raises:
+        ValueError: If the value is no matrix, has another dimension, or holds NaN or infinite numbers.
+    """
+    matrix = np.asarray(_to_numpy(value), dtype=np.float32)
+    if matrix.size == 0 and matrix.ndim < 2:
+        return np.zeros((0, dim or 0), dtype=np.float32)
+    if matrix.ndim != 2:
+        raise ValueError(
+            f"{column} has a value of shape {matrix.shape}; expected a matrix (tokens, dim). "
+            "A single vector belongs into query_vec or doc_vec; as a one-token text give it as vec[None, :]."
+        )
+    if dim is not None and matrix.shape[1] != dim and len(matrix):
+        raise ValueError(
+            f"{column} has {matrix.shape[1]} dimensions; expected {dim}. "
+            "Encode queries and documents with the same encoder."
+        )
+    if not np.isfinite(matrix).all():
+        row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        raise ValueError(
+            f"{column} has a NaN or infinite value in row {row}; expected finite numbers. Encode it again."
+        )
+    return np.ascontiguousarray(matrix)
+
+
+def as_query(embs: Any, weights: Any = None, dim: int | None = None) -> tuple[Floats, Floats | None]:
+    """Checks one query and strips its padding: rows that are zero or weigh nothing.
+
+    Returns:
+        The rows as float32 ``(n, dim)`` and their weights as float32 ``(n,)``, or None where all weigh 1.
+
+    Raises:
+        ValueError: As `as_matrix`; or if the weights are not as many as the rows, negative or not finite.
+    """
+    matrix = as_matrix(embs, QUERY_EMBS, dim)
+    keep = matrix.any(axis=1)
+    if weights is None:
+        return (matrix if keep.all() else matrix[keep]), None
+    row_weights = np.asarray(_to_numpy(weights), dtype=np.float32)
+    if row_weights.shape != (len(matrix),):
+        raise ValueError(
+            f"{QUERY_WEIGHTS} has shape {row_weights.shape}; expected ({len(matrix)},), one weight per row of "
+            f"{QUERY_EMBS}. Build both columns together, or drop {QUERY_WEIGHTS}."
+        )
+    if not np.isfinite(row_weights).all() or (row_weights < 0).any():
+        bad = row_weights[~(np.isfinite(row_weights) & (row_weights >= 0))][0]
+        raise ValueError(f"{QUERY_WEIGHTS} holds {bad}; expected finite weights >= 0. Use 0 to leave a row out.")
+    keep &= row_weights > 0
+    return np.ascontiguousarray(matrix[keep]), np.ascontiguousarray(row_weights[keep])
+
+
+def as_document(embs: Any, tok_ids: Any = None, dim: int | None = None) -> tuple[Floats, Ints | None]:
+    """Checks one document and strips its padding (zero rows, with their token ids).
+
+    Raises:
+        ValueError: As `as_matrix`; or if the token ids are not as many as the rows.
+    """
+    matrix = as_matrix(embs, DOC_EMBS, dim)
+    keep = matrix.any(axis=1)
+    ids = None
+    if tok_ids is not None:
+        ids = np.asarray(_to_numpy(tok_ids), dtype=np.int32)
+        if ids.shape != (len(matrix),):
+            raise ValueError(
+                f"{DOC_TOK_IDS} has shape {ids.shape}; expected ({len(matrix)},), one id per row of {DOC_EMBS}. "
+                f"Build both columns together, or drop {DOC_TOK_IDS}."
+            )
+        ids = ids[keep]
+    return (matrix if keep.all() else np.ascontiguousarray(matrix[keep])), ids
+
+
+def check_encoder(found: Any, expected: str | None, *, what: str) -> None:
+    """Refuses to score vectors of one encoder against vectors of another.
+
+    Args:
+        found: The fingerprint that came with the vectors, or None where it is not known.
+        expected: The fingerprint of the other side, or None where it is not known.
+        what: Who compares, for the error.
+
+    Raises:
+        ValueError: If both are known and differ.
+    """
+    if found is not None and expected is not None and found != expected:
+        raise ValueError(
+            f"{what}: the query was encoded by {found!r}, the documents by {expected!r}; expected the same encoder. "
+            "Encode the query with the encoder that made the documents."
+        )
+
+
+def object_column(values: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """A frame's column of matrices; left to itself pandas takes matrices of equal length for one big one."""
+    column = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        column[i] = value
+    return column
+
+
+def _to_numpy(value: Any) -> Any:
+    if isinstance(value, np.ndarray) or not hasattr(value, "detach"):
+        return value
+    return value.detach().float().cpu().numpy()  # a torch tensor; bfloat16 has no NumPy dtype

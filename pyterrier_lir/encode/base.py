@@ -1,0 +1,155 @@
+"""What every encoder offers to PyTerrier: dispatch on columns, its query half, its document half, its scorer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir import columns
+from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.transformer import LirTransformer
+
+
+class Encoded(NamedTuple):
+    """One encoded text: its rows, float32 ``(n, dim)``, and the vocabulary id of each row, int32 ``(n,)``."""
+
+    embs: Floats
+    tok_ids: Ints
+
+
+class Encoder(LirTransformer):
+    """Base of the encoders: a subclass says how texts become matrices, this class fits that into pipelines.
+
+    As a transformer it dispatches on the columns that it is given:
+
+    ============================== =============================================================
+    input columns                  output
+    ============================== =============================================================
+    ``qid, query``                 adds ``query_embs, query_tok_ids, query_encoder``
+    ``docno, text``                adds ``doc_embs, doc_tok_ids, doc_encoder``
+    ``qid, query, docno, text``    ``score`` and ``rank``, as `text_scorer`
+    ============================== =============================================================
+
+    After a stage that returns documents, `query_encoder` adds the query's embeddings to every row.
+
+    Attributes:
+        batch_size: Texts in one forward pass.
+        text_field: The column or columns with a document's text; several are joined by a blank.
+    """
+
+    batch_size: int
+    text_field: str | tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Short name of everything that the embeddings depend on; the same for both halves of an encoder."""
+
+    @abstractmethod
+    def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encodes query texts, in their order; a blank text has no rows."""
+
+    @abstractmethod
+    def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encodes document texts, in their order; a blank text has no rows."""
+
+    def query_encoder(self) -> QueryEncoder:
+        """Adds ``query_embs``, ``query_tok_ids`` and ``query_encoder`` to rows with a ``query``, also after retrieval."""
+        return QueryEncoder(self)
+
+    def doc_encoder(self) -> DocEncoder:
+        """Adds ``doc_embs``, ``doc_tok_ids`` and ``doc_encoder`` to rows with the text fields."""
+        return DocEncoder(self)
+
+    def text_scorer(self, *, num_threads: int | None = None) -> pt.Transformer:
+        """Re-ranks ``qid, query, docno, text`` by MaxSim of freshly encoded texts. See `rerank.text.TextScorer`."""
+        from pyterrier_lir.rerank.text import TextScorer
+
+        return TextScorer(self, num_threads=num_threads)
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Encodes queries or documents, or scores documents, by the columns that are there (see the class)."""
+        with pt.validate.any(inp, context=self) as v:
+            v.query_frame(["query"], mode="query_encoder")
+            v.document_frame(list(self.text_fields()), mode="doc_encoder")
+            v.result_frame(["query", *self.text_fields()], mode="text_scorer")
+        return getattr(self, v.mode)().transform(inp)
+
+    def document_texts(self, frame: pd.DataFrame) -> list[str]:
+        """The text of each row: the text fields, joined by a blank; missing or empty fields leave no blank."""
+        fields = [frame[field].tolist() for field in self.text_fields()]
+        return [" ".join(part for part in map(_clean, parts) if part) for parts in zip(*fields, strict=True)]
+
+    def text_fields(self) -> tuple[str, ...]:
+        """The columns that make up a document's text."""
+        return (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
+
+
+class QueryEncoder(LirTransformer):
+    """Adds the query's embeddings to every row; equal queries are encoded once.
+
+    Expected columns: ``query``. Adds ``query_embs``, ``query_tok_ids``, ``query_encoder``.
+    """
+
+    LABEL = "Query Encoder"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.batch_size = encoder.batch_size
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Encodes each distinct query of the frame."""
+        with pt.validate.any(inp, context=self) as v:
+            v.query_frame(["query"])
+            v.result_frame(["query"])
+        texts = [_clean(text) for text in inp["query"]]
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        encoded = self.encoder.encode_queries(list(distinct)) if distinct else []
+        return _with_embeddings(inp, [encoded[distinct[text]] for text in texts], "query", self.encoder)
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
+        """Rows are encoded one by one: cut first, encode what is left."""
+        return pt.RankCutoff(k) >> self
+
+
+class DocEncoder(LirTransformer):
+    """Adds the document's embeddings to every row.
+
+    Expected columns: the encoder's text fields. Adds ``doc_embs``, ``doc_tok_ids``, ``doc_encoder``.
+    """
+
+    LABEL = "Document Encoder"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.batch_size = encoder.batch_size
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Encodes the document of each row; equal texts are encoded once."""
+        pt.validate.columns(inp, includes=list(self.encoder.text_fields()), context=self)
+        texts = self.encoder.document_texts(inp)
+        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        encoded = self.encoder.encode_docs(list(distinct)) if distinct else []
+        return _with_embeddings(inp, [encoded[distinct[text]] for text in texts], "doc", self.encoder)
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
+        """Rows are encoded one by one: cut first, encode what is left."""
+        return pt.RankCutoff(k) >> self
+
+
+def _with_embeddings(inp: pd.DataFrame, rows: list[Encoded], side: str, encoder: Encoder) -> pd.DataFrame:
+    # the fingerprint of an unloaded model is only worth computing where there are rows to label
+    return inp.assign(**{
+        f"{side}_embs": columns.object_column([row.embs for row in rows]),
+        f"{side}_tok_ids": columns.object_column([row.tok_ids for row in rows]),
+        f"{side}_encoder": encoder.fingerprint if rows else "",
+    })  # fmt: skip
+
+
+def _clean(text: Any) -> str:
+    """None and NaN (a missing field) are blank."""
+    return text.strip() if isinstance(text, str) else ("" if text is None or text != text else str(text))

@@ -1,0 +1,137 @@
+"""Rankings <-> PyTerrier frames: the only pandas arithmetic of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir import columns
+from pyterrier_lir.columns import Floats
+
+RANKING = ("docno", "score", "rank")
+
+
+class Query(NamedTuple):
+    """One checked query, and the frame's rows that ask it."""
+
+    embs: Floats
+    weights: Floats | None
+    rows: npt.NDArray[np.int64]
+
+
+def check_query_frame(inp: pd.DataFrame, context: pt.Transformer) -> None:
+    """Validates the input of a retriever: ``qid`` and ``query_embs``, no ``docno``.
+
+    Raises:
+        pt.validate.InputValidationError: With a hint at the call to make instead.
+    """
+    with _advice(inp), pt.validate.any(inp, context=context) as v:
+        v.query_frame([columns.QUERY_EMBS])
+
+
+def check_result_frame(inp: pd.DataFrame, context: pt.Transformer, extra: Sequence[str] = ()) -> None:
+    """Validates the input of a re-ranker: ``qid``, ``docno``, ``query_embs`` and ``extra``."""
+    with _advice(inp), pt.validate.any(inp, context=context) as v:
+        v.result_frame([columns.QUERY_EMBS, *extra])
+
+
+@contextmanager
+def _advice(inp: pd.DataFrame) -> Iterator[None]:
+    """Adds to a validation error what to do about it; PyTerrier's own text only lists columns."""
+    try:
+        yield
+    except pt.validate.InputValidationError as error:
+        missing, extra = error.modes[0].missing_columns, error.modes[0].extra_columns
+        advice = ""
+        if columns.QUERY_EMBS in missing and "query" in inp.columns:
+            advice = " Put encoder.query_encoder() before this stage."
+        elif columns.DOC_EMBS in missing:
+            advice = " Put encoder.doc_encoder() or index.embs_loader() before this stage."
+        elif "docno" in extra:
+            advice = " The frame holds documents already: re-rank them with index.maxsim()."
+        error.args = (error.args[0] + advice,)
+        raise
+
+
+def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, what: str = "") -> list[Query]:
+    """The distinct queries of a frame in order of appearance, each with the rows that ask it.
+
+    Rows belong together when ``qid``, ``query_embs`` and ``query_weights`` agree, so that a row's score never
+    depends on another row of the frame.
+
+    Args:
+        inp: Has ``qid`` and ``query_embs``, perhaps ``query_weights`` and ``query_encoder``.
+        dim: The dimension that is expected, if one is.
+        encoder: Fingerprint of the encoder that made the documents, if known.
+        what: Who asks, for the error.
+
+    Raises:
+        ValueError: If embeddings or weights are not as `columns.as_query` wants them, or the encoder differs.
+    """
+    if columns.QUERY_ENCODER in inp.columns:
+        for found in inp[columns.QUERY_ENCODER].dropna().unique():
+            columns.check_encoder(found, encoder, what=what)
+    weights = inp[columns.QUERY_WEIGHTS].tolist() if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
+    groups: dict[Any, list[tuple[Any, Any, list[int]]]] = {}
+    ordered = []
+    for row, (qid, embs, weight) in enumerate(zip(inp["qid"], inp[columns.QUERY_EMBS], weights, strict=True)):
+        for known_embs, known_weight, rows in groups.setdefault(qid, []):
+            if _equal(known_embs, embs) and _equal(known_weight, weight):
+                rows.append(row)
+                break
+        else:
+            group = (embs, weight, [row])
+            groups[qid].append(group)
+            ordered.append(group)
+    return [Query(*columns.as_query(embs, weight, dim), np.array(rows)) for embs, weight, rows in ordered]
+
+
+def retrieved(inp: pd.DataFrame, hits: Sequence[tuple[Sequence[str], npt.NDArray[np.floating[Any]]]]) -> pd.DataFrame:
+    """The result of a retriever: every column of the query, repeated for its documents.
+
+    Args:
+        inp: One row per query; ``score`` and ``rank`` of an earlier stage are dropped.
+        hits: For each row the docnos and scores, best first.
+    """
+    counts = np.array([len(docnos) for docnos, _ in hits], dtype=np.int64)
+    kept = inp.drop(columns=[name for name in RANKING if name in inp.columns]).reset_index(drop=True)
+    out = kept.take(np.repeat(np.arange(len(hits)), counts)).reset_index(drop=True)
+    first = pt.model.FIRST_RANK
+    return out.assign(
+        docno=pd.Series([docno for docnos, _ in hits for docno in docnos], dtype="str"),
+        score=np.concatenate([np.zeros(0), *(scores for _, scores in hits)]).astype(np.float64),
+        rank=np.concatenate([np.zeros(0, np.int64), *(np.arange(first, first + n) for n in counts)]).astype(np.int64),
+    )
+
+
+def rescored(
+    inp: pd.DataFrame,
+    scores: npt.NDArray[np.floating[Any]],
+    *,
+    ties: npt.NDArray[np.integer[Any]] | None = None,
+    drop: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The result of a re-ranker: the rows it was given with new ``score`` and ``rank``, best first per query.
+
+    Args:
+        inp: Has ``qid``.
+        scores: One per row; -inf ranks last.
+        ties: Orders equal scores, ascending; by default the order of the rows.
+        drop: Columns to leave out.
+    """
+    kept = inp.drop(columns=[name for name in ("score", "rank", *drop) if name in inp.columns])
+    query, _ = pd.factorize(inp["qid"])
+    order = np.lexsort((np.arange(len(inp)) if ties is None else ties, -scores, query))
+    out = kept.take(order).reset_index(drop=True).assign(score=scores[order].astype(np.float64))
+    rank = out.groupby(query[order]).cumcount() if len(out) else np.zeros(0)
+    return out.assign(rank=np.asarray(rank, dtype=np.int64) + pt.model.FIRST_RANK)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or (a is not None and b is not None and bool(np.array_equal(a, b)))

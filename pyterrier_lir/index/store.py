@@ -1,0 +1,159 @@
+"""The opened index: its live segments as one list of documents. A store never changes; a rebuild makes another."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.index.segment import Segment
+
+MANIFEST = "pt_meta.json"
+SEGMENTS = "segments"
+
+
+class Store:
+    """What the manifest of an index names, opened by memory map.
+
+    Documents have docids ``0 .. len(store) - 1`` in the order in which they were indexed.
+
+    Args:
+        path: The index directory.
+
+    Raises:
+        FileNotFoundError: If there is no built index.
+        ValueError: If a file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest, self.segments = _open(path)
+        self.dim: int = self.manifest["dim"]
+        self.encoder: str | None = self.manifest["encoder"]
+        self.starts = list(accumulate((len(segment) for segment in self.segments), initial=0))
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    @property
+    def has_tok_ids(self) -> bool:
+        """Whether the token ids of the documents are stored."""
+        return bool(self.manifest["tok_ids"])
+
+    def parts(self) -> Iterator[tuple[int, Segment]]:
+        """Each segment with the docid of its first document."""
+        return zip(self.starts, self.segments, strict=False)
+
+    def locate(self, docid: int) -> tuple[Segment, int]:
+        """The segment of a document, and its number there."""
+        at = bisect_right(self.starts, docid) - 1
+        return self.segments[at], docid - self.starts[at]
+
+    def docno(self, docid: int) -> str:
+        """The docno of a docid."""
+        segment, i = self.locate(docid)
+        return segment.docno(i)
+
+    def document(self, docid: int) -> tuple[Floats, Ints | None]:
+        """Token vectors, float32 ``(m, dim)``, and token ids of a document."""
+        segment, i = self.locate(docid)
+        return segment.document(i)
+
+    @cached_property
+    def docids(self) -> dict[str, int]:
+        """Docno -> docid, for all documents; made when first asked for."""
+        return {docno: start + i for start, segment in self.parts() for i, docno in enumerate(segment.docnos)}
+
+    def lookup(self, docnos: Sequence[str], *, missing: str = "error") -> npt.NDArray[np.int64]:
+        """The docids of docnos, -1 for unknown ones where ``missing="drop"``.
+
+        Raises:
+            ValueError: If docnos are unknown; it names three of them.
+        """
+        found = np.array([self.docids.get(docno, -1) for docno in docnos], dtype=np.int64)
+        if missing == "error" and (found < 0).any():
+            unknown = list(dict.fromkeys(docnos[i] for i in np.flatnonzero(found < 0).tolist()))
+            raise ValueError(
+                f"{len(unknown)} docnos are not in the index {self.path}: {', '.join(map(repr, unknown[:3]))}"
+                f"{' ...' if len(unknown) > 3 else ''}; expected docnos such as {self._examples()}. Index those "
+                'documents, or leave them out with missing="drop".'
+            )
+        return found
+
+    def verify(self) -> None:
+        """Reads everything and compares it with the checksums that were taken when it was written.
+
+        Raises:
+            ValueError: Naming every file that differs.
+        """
+        damaged = [problem for segment in self.segments for problem in segment.verify()]
+        if damaged:
+            raise ValueError(
+                "The index is damaged: " + "; ".join(damaged) + ". Restore these files from a copy, or build the "
+                'index again with index.indexer(mode="overwrite").'
+            )
+
+    def _examples(self) -> str:
+        return ", ".join(repr(self.docno(i)) for i in range(min(3, len(self))))
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of an index, or None where no index was finished.
+
+    Raises:
+        ValueError: If it is damaged, or that of something else.
+    """
+    try:
+        text = (path / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path / MANIFEST} is damaged ({error}); restore it from a copy or build again.") from error
+    if manifest.get("format") != "lir" or manifest.get("type") != "multivec_index":
+        raise ValueError(
+            f"{path} holds a {manifest.get('type')}.{manifest.get('format')}; expected multivec_index.lir. "
+            "Open it with pt.Artifact.load, or choose another path for the index."
+        )
+    return manifest  # type: ignore[no-any-return]
+
+
+def finished_segments(path: Path) -> list[str]:
+    """The names of all finished segments in a directory, live or not, in the order in which they were written."""
+    folder = path / SEGMENTS
+    return sorted(entry.name for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
+
+
+def _open(path: Path) -> tuple[dict[str, Any], list[Segment]]:
+    for attempt in range(5):
+        manifest = read_manifest(path)
+        if manifest is None:
+            raise FileNotFoundError(_no_index(path))
+        try:
+            return manifest, [Segment(path / SEGMENTS / name) for name in manifest["segments"]]
+        except ValueError:
+            # A writer may have replaced the index between our two steps; then the manifest has changed as well.
+            now = read_manifest(path)
+            if attempt == 4 or (now is not None and now["number"] == manifest["number"]):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _no_index(path: Path) -> str:
+    left = finished_segments(path)
+    if not left:
+        return f"There is no index at {path}; expected one. Build it: (encoder >> index).index(corpus)."
+    stored = sum(len(Segment(path / SEGMENTS / name)) for name in left)
+    return (
+        f"The build of the index at {path} was interrupted with {stored} documents stored; expected a finished index. "
+        "Go on: (index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)."
+    )

@@ -1,0 +1,1 @@
+"""Ranking -> ranking: exact MaxSim from the index, from columns, from text."""

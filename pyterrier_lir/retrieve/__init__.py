@@ -1,0 +1,1 @@
+"""Index -> ranking: one file for each retrieval method."""

@@ -1,0 +1,111 @@
+"""Exhaustive late interaction: the exact ranking by MaxSim, to which every other method is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir import frames, kernels
+from pyterrier_lir.frames import Query
+from pyterrier_lir.index import scoring
+from pyterrier_lir.transformer import LirTransformer
+
+if TYPE_CHECKING:
+    from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.store import Store
+
+Hits = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # docids and scores, best first
+
+
+class Exhaustive(LirTransformer):
+    """Scores every document of the index: ``MaxSim(Q, D) = sum_i w_i max_j <q_i, d_j>``.
+
+    Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
+    Output: the columns of the query, and ``docno``, ``score``, ``rank``; documents without tokens and queries without
+    rows give no results. Equal scores are in index order.
+
+    Args:
+        index_: The index.
+        num_results: Documents per query.
+        docnos: Search only these; None for all.
+        num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
+        device: ``"cpu"``, or ``"cuda"`` to score with torch on a GPU.
+
+    Raises:
+        ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
+
+    .. cite.dblp:: conf/sigir/KhattabZ20
+    """
+
+    LABEL = "Exhaustive"
+
+    def __init__(
+        self,
+        index_: LirIndex,
+        *,
+        num_results: int = 1000,
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if num_results < 1:
+            raise ValueError(f"num_results is {num_results}; expected at least 1.")
+        scoring.check_device(device)
+        scoring.threads(num_threads)
+        self.index_ = index_
+        self.num_results = num_results
+        self.docnos = None if docnos is None else tuple(dict.fromkeys(docnos))
+        self.num_threads = num_threads
+        self.device = device
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Retrieves for every query of the frame; segments are the outer loop, so each is read once."""
+        frames.check_query_frame(inp, self)
+        if not len(inp):
+            return frames.retrieved(inp, [])
+        store = self.index_.store
+        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+        hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
+        for query, (docids, scores) in zip(queries, self.search(store, queries), strict=True):
+            for row in query.rows:
+                hits[row] = ([store.docno(docid) for docid in docids], scores)
+        return frames.retrieved(inp, hits)
+
+    def search(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
+        """The best documents of each query."""
+        best = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+        wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
+        for start, segment in store.parts():
+            docids = np.arange(len(segment)) if wanted is None else _within(wanted, start, len(segment))
+            if not len(docids):
+                continue
+            tokens = scoring.vectors(segment, self.device)
+            for i, query in enumerate(queries):
+                if len(query.embs):
+                    scores = scoring.maxsim(
+                        query.embs, query.weights, tokens, segment, None if wanted is None else docids,
+                        num_threads=scoring.threads(self.num_threads), device=self.device,
+                    )  # fmt: skip
+                    best[i] = _merge(best[i], docids + start, scores, self.num_results)
+        return best
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
+        """Fewer results of the same ranking."""
+        return pt.inspect.transformer_apply_attributes(self, num_results=k) if k < self.num_results else None
+
+
+def _within(docids: npt.NDArray[np.int64], start: int, count: int) -> npt.NDArray[np.int64]:
+    lo, hi = np.searchsorted(docids, (start, start + count))
+    return docids[lo:hi] - start
+
+
+def _merge(hits: Hits, docids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], k: int) -> Hits:
+    # Later docids come second and top_k prefers the first of equal scores, so ties stay in index order.
+    docids, scores = np.concatenate([hits[0], docids]), np.concatenate([hits[1], scores])
+    top = kernels.top_k(scores, k)
+    return docids[top], scores[top]

