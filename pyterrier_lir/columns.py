@@ -42,7 +42,7 @@ def as_matrix(value: Any, column: str, dim: int | None = None) -> Floats:
     Args:
         value: A NumPy array, a torch tensor or nested lists. An empty one-dimensional value has no rows.
         column: The column's name, for the error.
-        dim: The dimension that is expected, if one is.
+        dim: The dimension that is expected; None or 0 where any will do.
 
     Raises:
         ValueError: If the value is no matrix, has another dimension, or holds NaN or infinite numbers.
@@ -55,7 +55,7 @@ def as_matrix(value: Any, column: str, dim: int | None = None) -> Floats:
             f"{column} has a value of shape {matrix.shape}; expected a matrix (tokens, dim). "
             "A single vector belongs into query_vec or doc_vec; as a one-token text give it as vec[None, :]."
         )
-    if dim is not None and matrix.shape[1] != dim and len(matrix):
+    if dim and len(matrix) and matrix.shape[1] != dim:
         raise ValueError(
             f"{column} has {matrix.shape[1]} dimensions; expected {dim}. "
             "Encode queries and documents with the same encoder."

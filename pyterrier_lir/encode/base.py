@@ -58,7 +58,7 @@ class Encoder(LirTransformer):
         """Encodes document texts, in their order; a blank text has no rows."""
 
     def query_encoder(self) -> QueryEncoder:
-        """Adds ``query_embs``, ``query_tok_ids`` and ``query_encoder`` to rows with a ``query``, also after retrieval."""
+        """Adds ``query_embs``, ``query_tok_ids``, ``query_encoder`` to rows with a ``query``, also after retrieval."""
         return QueryEncoder(self)
 
     def doc_encoder(self) -> DocEncoder:
@@ -143,7 +143,7 @@ class DocEncoder(LirTransformer):
 
 def _with_embeddings(inp: pd.DataFrame, rows: list[Encoded], side: str, encoder: Encoder) -> pd.DataFrame:
     # the fingerprint of an unloaded model is only worth computing where there are rows to label
-    return inp.assign(**{
+    return inp.reset_index(drop=True).assign(**{
         f"{side}_embs": columns.object_column([row.embs for row in rows]),
         f"{side}_tok_ids": columns.object_column([row.tok_ids for row in rows]),
         f"{side}_encoder": encoder.fingerprint if rows else "",

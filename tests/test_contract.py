@@ -1,0 +1,429 @@
+"""What PyTerrier expects, asked of every transformer that the package has."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+import pytest
+from pyterrier.measures import RR
+
+import pyterrier_lir as lir
+
+ENCODER = lir.ToyEncoder()
+INDEX = lir.LirIndex.example()
+
+QUERIES = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["bread dough", "a day", "bread dough"]})
+ENCODED = ENCODER(QUERIES)
+RESULTS = QUERIES.merge(pd.DataFrame({"docno": INDEX.docnos}), how="cross").assign(
+    text="fresh bread", score=1.0, rank=0
+)
+ENCODED_RESULTS = ENCODER.query_encoder()(RESULTS)
+DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
+
+# name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
+RANK = {"score", "rank"}
+QUERY_SIDE = {"query_embs", "query_tok_ids", "query_encoder"}
+DOC_SIDE = {"doc_embs", "doc_tok_ids", "doc_encoder"}
+CASES = {
+    "encoder-query": (lir.ToyEncoder, QUERIES, ["qid", "query"], QUERY_SIDE, set()),
+    "encoder-doc": (lir.ToyEncoder, DOCUMENTS, ["docno", "text"], DOC_SIDE, set()),
+    "encoder-score": (lir.ToyEncoder, RESULTS, ["qid", "query", "docno", "text"], RANK, set()),
+    "query_encoder": (lambda: ENCODER.query_encoder(), QUERIES, ["query"], QUERY_SIDE, set()),
+    "query_encoder-results": (lambda: ENCODER.query_encoder(), RESULTS, ["query"], QUERY_SIDE, set()),
+    "doc_encoder": (lambda: ENCODER.doc_encoder(), DOCUMENTS, ["text"], DOC_SIDE, set()),
+    "text_scorer": (lambda: ENCODER.text_scorer(), RESULTS, ["qid", "query", "docno", "text"], RANK, set()),
+    "exhaustive": (lambda: INDEX.exhaustive(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "exhaustive-docnos": (
+        lambda: INDEX.exhaustive(docnos=["earth", "bread"]), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set(),
+    ),
+    "index-maxsim": (lambda: INDEX.maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
+    "maxsim": (
+        lambda: lir.MaxSim(), INDEX.embs_loader()(ENCODED_RESULTS), ["qid", "query_embs", "docno", "doc_embs"], RANK,
+        DOC_SIDE,
+    ),
+    "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
+    "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
+}  # fmt: skip
+RETRIEVERS = ["exhaustive", "exhaustive-docnos"]
+SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim"]
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def same(a, b):
+    """Two frames hold the same; matrices are compared by value."""
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_output_columns(case):
+    make, inp, _, added, dropped = case
+    out = make()(inp)
+    assert set(out.columns) == (set(inp.columns) | added) - dropped
+
+
+def test_needed_columns(case):
+    make, inp, needed, _, _ = case
+    for column in needed:
+        if column in ("qid", "docno") and make is lir.ToyEncoder:
+            continue  # without it the encoder takes the frame for something else
+        with pytest.raises(pt.validate.InputValidationError, match=column):
+            make()(inp.drop(columns=column))
+
+
+def test_foreign_columns_stay(case):
+    make, inp, *_ = case
+    foreign = inp.assign(note=[f"n{i}" for i in range(len(inp))], qfield=1.5, vector=[np.ones(2)] * len(inp))
+    out = make()(foreign)
+    assert {"note", "qfield", "vector"} <= set(out.columns)
+    key = "docno" if "docno" in inp.columns else "qid"
+    if "docno" in inp.columns and "qid" in inp.columns:
+        expected = dict(zip(zip(inp["qid"], inp["docno"], strict=True), foreign["note"], strict=True))
+        assert out["note"].tolist() == [expected[pair] for pair in zip(out["qid"], out["docno"], strict=True)]
+    else:
+        expected = dict(zip(inp[key], foreign["note"], strict=True))
+        assert out["note"].tolist() == [expected[value] for value in out[key]]
+
+
+def test_the_input_is_not_changed(case):
+    make, inp, *_ = case
+    before = pickle.dumps(inp)
+    make()(inp)
+    assert pickle.dumps(inp) == before
+
+
+def test_an_empty_frame_gives_the_same_columns(case):
+    make, inp, *_ = case
+    out = make()(inp)
+    empty = make()(inp.iloc[:0])
+    assert len(empty) == 0
+    assert list(empty.columns) == list(out.columns)
+
+
+def test_empty_frames_touch_no_model_and_no_index(tmp_path):
+    class Untouchable(lir.ToyEncoder):
+        def encode_queries(self, texts):
+            raise AssertionError("encoded an empty frame")
+
+        encode_docs = encode_queries
+
+    nowhere, encoder = lir.LirIndex(tmp_path / "not built"), Untouchable()
+    pipelines = [
+        (encoder >> nowhere.exhaustive(), ["qid", "query"]),
+        (encoder.query_encoder() >> nowhere.exhaustive() >> nowhere.maxsim(), ["qid", "query"]),
+        (nowhere.unseen() >> encoder, ["docno", "text"]),
+        (encoder >> nowhere.exhaustive() >> nowhere.embs_loader() >> lir.MaxSim(), ["qid", "query"]),
+    ]
+    for pipeline, columns in pipelines:
+        assert pt.inspect.transformer_inputs(pipeline)[0]
+        assert set(columns) < set(pt.inspect.transformer_outputs(pipeline, columns))
+    assert list(encoder.transform_iter([])) == []
+
+
+def test_one_row(case):
+    make, inp, *_ = case
+    whole, one = make()(inp), make()(inp.iloc[[0]])
+    keys = [key for key in ("qid", "docno") if key in inp.columns]
+    rows = whole[(whole[keys] == inp[keys].iloc[0]).all(axis=1)].reset_index(drop=True)
+    same(one.drop(columns="rank", errors="ignore"), rows.drop(columns="rank", errors="ignore"))
+
+
+def test_a_duplicate_frame_index(case):
+    make, inp, *_ = case
+    same(make()(inp.set_axis([0] * len(inp))), make()(inp))
+
+
+def test_torch_tensors_in_cells(case):
+    import torch
+
+    make, inp, *_ = case
+    tensors = inp.copy()
+    for column in {"query_embs", "doc_embs"} & set(inp.columns):
+        tensors[column] = pd.Series([torch.from_numpy(value) for value in inp[column]], dtype=object)
+    keys = [key for key in ("qid", "docno", "score", "rank") if key in make()(inp).columns]
+    same(make()(tensors)[keys], make()(inp)[keys])
+
+
+def test_unicode(case):
+    make, inp, *_ = case
+    columns = [c for c in ("qid", "query", "text") if c in inp.columns]
+    odd = inp.assign(**{c: [f"ü文{value}" for value in inp[c]] for c in columns})
+    out = make()(odd)
+    assert len(out) == len(make()(inp))
+    assert "qid" not in inp.columns or set(out["qid"]) == set(odd["qid"])
+
+
+def test_values(case):
+    make, *_ = case
+    a, b = make(), make()
+    assert a == b
+    assert hash(a) == hash(b)
+    assert repr(a) == repr(b)
+    assert a != "something else"
+    assert pickle.loads(pickle.dumps(a)) == a
+
+
+def test_every_argument_counts_for_equality(tmp_path):
+    other = lir.LirIndex(tmp_path / "other")
+    variants = [
+        INDEX.exhaustive(), INDEX.exhaustive(num_results=5), INDEX.exhaustive(docnos=["earth"]),
+        INDEX.exhaustive(docnos=[]), INDEX.exhaustive(num_threads=2), other.exhaustive(),
+        INDEX.maxsim(), INDEX.maxsim(missing="drop"), INDEX.maxsim(num_threads=2), other.maxsim(),
+        lir.MaxSim(), lir.MaxSim(num_threads=2), INDEX.embs_loader(), INDEX.embs_loader(missing="drop"),
+        lir.ToyEncoder(), lir.ToyEncoder(dim=5), lir.ToyEncoder(seed=1), lir.ToyEncoder(batch_size=5),
+        lir.ToyEncoder(text_field="body"), lir.ToyEncoder().query_encoder(), lir.ToyEncoder(seed=1).query_encoder(),
+        lir.ToyEncoder().doc_encoder(), lir.ToyEncoder().text_scorer(), lir.ToyEncoder().text_scorer(num_threads=1),
+        INDEX.unseen(), other.unseen(),
+    ]  # fmt: skip
+    assert len(set(variants)) == len(variants)
+    assert len({repr(variant) for variant in variants}) == len(variants)
+
+
+def test_repr_rebuilds(case):
+    make, *_ = case
+    names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
+    from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
+    from pyterrier_lir.index.artifact import Unseen
+    from pyterrier_lir.rerank.loader import EmbsLoader
+    from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
+    from pyterrier_lir.rerank.text import TextScorer
+    from pyterrier_lir.retrieve.exhaustive import Exhaustive
+
+    classes = [DocEncoder, QueryEncoder, Unseen, EmbsLoader, IndexMaxSim, MaxSim, TextScorer, Exhaustive]
+    names |= {cls.__name__: cls for cls in classes}
+    assert eval(repr(make()), names) == make()
+
+
+def test_attributes_round_trip(case):
+    make, *_ = case
+    assert pt.inspect.transformer_apply_attributes(make()) == make()
+
+
+def test_inspection(case):
+    make, inp, *_ = case
+    inputs = pt.inspect.transformer_inputs(make())
+    assert any(set(config) <= set(inp.columns) for config in inputs)
+    for config in inputs:
+        assert pt.inspect.transformer_outputs(make(), config)
+    assert pt.inspect.transformer_outputs(make(), list(inp.columns)) == list(make()(inp).columns)
+
+
+class Offline:
+    """No look-up of PyTerrier's documentation, whatever is in its cache."""
+
+    def __init__(self, monkeypatch):
+        def refuse(*args, **kwargs):
+            raise AssertionError("a schematic reached for the network")
+
+        monkeypatch.setattr(pt.documentation, "url_for_class", refuse)
+
+
+def test_schematic_without_a_network(case, monkeypatch):
+    Offline(monkeypatch)
+    make, *_ = case
+    schematic = pt.schematic.transformer_schematic(make())
+    assert 0 < len(schematic["label"]) <= 20
+    assert schematic["label"] in pt.schematic.draw(make())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert make()._repr_html_()
+
+
+def test_indexer_schematic(monkeypatch):
+    Offline(monkeypatch)
+    indexer = INDEX.indexer()
+    assert pt.inspect.indexer_inputs(indexer) == [["docno", "doc_embs"]]
+    assert pt.schematic.transformer_schematic(indexer)["label"] == "LIR Indexer"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pyterriers_own_conformance(name):
+    suite = pt.testing.transformer_test_class(CASES[name][0])
+    import unittest
+
+    result = unittest.TestResult()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it reports through warnings
+        unittest.defaultTestLoader.loadTestsFromTestCase(suite).run(result)
+    assert result.testsRun == 2
+    assert not result.errors + result.failures
+
+
+# --- retrievers and scorers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_fuse_rank_cutoff(name):
+    retriever = CASES[name][0]()
+    assert retriever.fuse_rank_cutoff(2).num_results == 2
+    assert retriever.fuse_rank_cutoff(2).docnos == retriever.docnos
+    assert retriever.num_results == 1000
+    assert retriever.fuse_rank_cutoff(1000) is None
+    assert retriever.fuse_rank_cutoff(5000) is None
+    for k in (1, 2, 3):
+        compiled = (retriever % k).compile()
+        assert compiled == retriever.fuse_rank_cutoff(k)
+        same(compiled(ENCODED), (retriever % k)(ENCODED))
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_a_retriever_refuses_documents(name):
+    with pytest.raises(pt.validate.InputValidationError, match=r"re-rank them with index.maxsim\(\)"):
+        CASES[name][0]()(ENCODED_RESULTS)
+    with pytest.raises(pt.validate.InputValidationError, match=r"Put encoder.query_encoder\(\) before this stage"):
+        CASES[name][0]()(QUERIES)
+
+
+def test_row_wise_stages_let_the_cutoff_pass():
+    loader = INDEX.embs_loader()
+    pipeline = INDEX.exhaustive() >> loader >> ENCODER.query_encoder()
+    compiled = (pipeline % 2).compile()
+    assert next(iter(compiled)) == INDEX.exhaustive(num_results=2)
+    same(compiled(ENCODED), (pipeline % 2)(ENCODED))
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_scorers_score_rows_not_lists(name):
+    make, inp, *_ = CASES[name]
+    whole = make()(inp).set_index(["qid", "docno"])["score"]
+    for part in (inp.iloc[::2], inp.iloc[5:7], inp.sample(frac=1, random_state=0)):
+        scores = make()(part).set_index(["qid", "docno"])["score"]
+        assert scores.to_dict() == whole[scores.index].to_dict()
+
+
+@pytest.mark.parametrize("name", SCORERS + RETRIEVERS)
+def test_ranks(name):
+    make, inp, *_ = CASES[name]
+    out = make()(inp)
+    assert out["rank"].dtype == np.int64
+    assert out["score"].dtype == np.float64
+    for _, ranking in out.groupby("qid"):
+        assert ranking["rank"].tolist() == list(range(len(ranking)))
+        assert ranking["score"].is_monotonic_decreasing
+
+
+def test_operators():
+    first, second = ENCODER >> INDEX.exhaustive(), ENCODER >> INDEX.exhaustive(num_results=2)
+    rescore = ENCODER.query_encoder() >> INDEX.maxsim()
+    everything = first(QUERIES)
+    assert len((first % 3)(QUERIES)) == 9
+    assert set((second | first)(QUERIES)["docno"]) == set(INDEX.docnos)
+    assert len((second & first)(QUERIES)) == 6
+    same(((second | first) >> rescore)(QUERIES)[["qid", "docno", "score"]], everything[["qid", "docno", "score"]])
+    doubled = (first + first)(QUERIES).set_index(["qid", "docno"])["score"]
+    expected = everything.set_index(["qid", "docno"])["score"]
+    assert doubled.to_dict() == (2 * expected).to_dict()
+    assert ((0.5 * first)(QUERIES)["score"] == everything["score"] / 2).all()
+    features = (first >> (rescore ** INDEX.maxsim()))(QUERIES)["features"]
+    assert [list(pair) for pair in features] == [[score, score] for score in everything["score"]]
+    assert len((second ^ first)(QUERIES)) == len(everything)
+    (found,) = (first % 1).search("bread dough")["docno"]
+    assert found == "dough"
+
+
+class Counting(lir.ToyEncoder):
+    """Counts the texts that it encodes."""
+
+    count = 0
+
+    def encode_queries(self, texts):
+        type(self).count += len(texts)
+        return super().encode_queries(texts)
+
+
+@pytest.mark.parametrize("plan", ["linear", "tree"])
+def test_experiment(plan):
+    qrels = pd.DataFrame({"qid": ["1", "2", "3"], "docno": ["dough", "chess", "bread"], "label": 1})
+    systems = {
+        "exhaustive": Counting() >> INDEX.exhaustive(),
+        "top 2": Counting() >> INDEX.exhaustive(num_results=2),
+        "reranked": Counting() >> INDEX.exhaustive(num_results=3) >> INDEX.maxsim(),
+    }
+    Counting.count = 0
+    kwargs = {"validate": "error", "plan": plan, "baseline": 0, "correction": "holm"}
+    table = pt.Experiment(systems, QUERIES, qrels, [RR @ 10], **kwargs)
+    assert table["RR@10"].tolist()[1] == pytest.approx((1 + 0 + 1 / 2) / 3)
+    # equal encoders are one stage of the tree, and equal queries are encoded once
+    assert Counting.count == (2 if plan == "tree" else 6)
+    batched = pt.Experiment(systems, QUERIES, qrels, [RR @ 10], batch_size=1)
+    assert batched["RR@10"].tolist() == table["RR@10"].tolist()
+
+
+# --- pyterrier-caching ----------------------------------------------------------------------------------------
+
+
+def test_retriever_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    cache = caching.RetrieverCache(str(tmp_path / "cache"), INDEX.exhaustive())
+    expected = INDEX.exhaustive()(ENCODED)
+    for _ in range(2):
+        same(cache(ENCODED)[expected.columns], expected)
+    nobody = caching.RetrieverCache(str(tmp_path / "cache"), pt.Transformer.from_df(expected.iloc[:0]))
+    same(nobody(ENCODED)[expected.columns], expected)  # all hits
+
+
+def test_scorer_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    cache = caching.ScorerCache(str(tmp_path / "cache"), INDEX.maxsim())
+    rows = ENCODED_RESULTS[ENCODED_RESULTS["qid"] != "3"]  # the cache cannot store a query that occurs twice
+    expected = INDEX.maxsim()(rows).set_index(["qid", "docno"])["score"]
+    for _ in range(2):
+        assert cache(rows).set_index(["qid", "docno"])["score"].to_dict() == expected.to_dict()
+
+
+def test_key_value_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    added = ["query_embs", "query_tok_ids", "query_encoder"]
+    Counting.count = 0
+    for _ in range(2):
+        with caching.KeyValueCache(str(tmp_path / "c"), Counting().query_encoder(), key="query", value=added) as cache:
+            # the cache cannot store a query that occurs twice
+            found, expected = (cache >> INDEX.exhaustive())(QUERIES[:2]), INDEX.exhaustive()(ENCODED[:2])
+            same(found[expected.columns], expected)
+    assert Counting.count == 2
+
+
+def test_indexer_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    cache = caching.IndexerCache(str(tmp_path / "cache"))
+    corpus = [{"docno": f"d{i}", "text": f"word{i} day"} for i in range(9)]
+    (ENCODER >> cache).index(corpus)
+    index = lir.LirIndex(tmp_path / "i")
+    index.indexer(verbose=False).index(cache)
+    assert index.docnos == [f"d{i}" for i in range(9)]
+    direct = (ENCODER >> lir.LirIndex(tmp_path / "j").indexer(verbose=False)).index(corpus)
+    same(index.exhaustive()(ENCODED), direct.exhaustive()(ENCODED))
+
+
+# --- the package ----------------------------------------------------------------------------------------------
+
+HEAVY = {"torch", "faiss", "transformers", "sentence_transformers", "matplotlib", "ir_datasets"}
+
+
+def modules_after(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_is_light():
+    allowed = modules_after("import pyterrier") & HEAVY  # PyTerrier may load what it likes
+    assert modules_after("import pyterrier_lir") & HEAVY <= allowed
+    searching = "import pyterrier_lir as l; i = l.LirIndex.example(); (l.ToyEncoder() >> i.exhaustive()).search('day')"
+    assert not modules_after(searching) & (HEAVY - {"ir_datasets"})
+    assert "torch" in modules_after("import torch")
+
+
+def test_public_names():
+    for name in lir.__all__:
+        assert getattr(lir, name)
+    assert set(lir.__all__) <= set(dir(lir))
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        lir.Nonsense  # noqa: B018
