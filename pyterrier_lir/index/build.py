@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir import __version__, columns
-from pyterrier_lir.index.segment import Segment, SegmentWriter, write_synced
+from pyterrier_lir.index.files import write_synced
+from pyterrier_lir.index.segment import Segment, SegmentWriter
 from pyterrier_lir.index.store import MANIFEST, SEGMENTS, finished_segments, read_manifest
 
 LOGGER = logging.getLogger(__name__)
@@ -174,7 +175,8 @@ class _Spool:
     def finish_segment(self) -> None:
         """Makes the open segment durable."""
         if self.writer is not None:
-            self.names.append(self.writer.finish().name)
+            self.writer.finish()
+            self.names.append(self.writer.path.name)
             self.stored = self.documents
             self.seen.next_segment(Segment(self.writer.path))
             self.number += 1

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.index.files import ADVICE
 from pyterrier_lir.index.segment import Segment
 
 MANIFEST = "pt_meta.json"
@@ -94,12 +95,9 @@ class Store:
         Raises:
             ValueError: Naming every file that differs.
         """
-        damaged = [problem for segment in self.segments for problem in segment.verify()]
+        damaged = [problem for segment in self.segments for problem in segment.folder.damage()]
         if damaged:
-            raise ValueError(
-                "The index is damaged: " + "; ".join(damaged) + ". Restore these files from a copy, or build the "
-                'index again with index.indexer(mode="overwrite").'
-            )
+            raise ValueError(f"{'; '.join(damaged)}. {ADVICE}")
 
     def _examples(self) -> str:
         return ", ".join(repr(self.docno(i)) for i in range(min(3, len(self))))

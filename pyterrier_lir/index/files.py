@@ -1,0 +1,183 @@
+"""Directories that appear at once and say what they should hold: every structure of an index is stored in one.
+
+A directory is written under a temporary name, synced, and renamed. Its meta, a small JSON file, names every file
+with its size and sha256. Opening compares the sizes, `verify` the content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+ADVICE = 'The index is damaged: restore it from a copy, or build it again with index.indexer(mode="overwrite").'
+
+
+class Directory:
+    """A directory that is being written; leaving the ``with`` block lets it appear, an error removes it.
+
+    Args:
+        path: Where it will appear.
+        meta_name: The name of its meta file.
+        meta: What the meta holds besides the list of files; may be added to until the block ends.
+    """
+
+    def __init__(self, path: Path, meta_name: str, meta: dict[str, Any]) -> None:
+        self.path = path
+        self.meta = meta
+        self._meta_name = meta_name
+        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._files: dict[str, HashedFile] = {}
+        shutil.rmtree(self._temporary, ignore_errors=True)  # of a process that was killed
+        self._temporary.mkdir(parents=True)
+
+    def file(self, name: str) -> HashedFile:
+        """Begins a file, or goes on with it."""
+        if name not in self._files:
+            self._files[name] = HashedFile(self._temporary / name)
+        return self._files[name]
+
+    def allocate(self, name: str, dtype: str, size: int) -> npt.NDArray[Any]:
+        """A file of a known size, to be written in any order; it is hashed when the directory is finished."""
+        self._files[name] = HashedFile(self._temporary / name, np.dtype(dtype).itemsize * size)
+        return np.memmap(self._temporary / name, dtype=dtype, mode="r+") if size else np.zeros(0, dtype)
+
+    def finish(self) -> None:
+        """Syncs everything and lets the directory appear."""
+        listed = {name: file.close() for name, file in self._files.items()}
+        write_synced(self._temporary / self._meta_name, json.dumps({**self.meta, "files": listed}, indent=1))
+        self._temporary.rename(self.path)
+        sync_directory(self.path.parent)
+
+    def abandon(self) -> None:
+        """Removes what was written."""
+        for file in self._files.values():
+            file.discard()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.abandon()
+
+
+class HashedFile:
+    """A file that is hashed while it is written, or, where its size is given, when it is closed."""
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        self._path = path
+        self._file: BinaryIO = path.open("wb", buffering=1 << 20)
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        self._size = size
+        if size is not None:
+            self._file.truncate(size)
+
+    def write(self, data: bytes) -> None:
+        """Appends."""
+        self._file.write(data)
+        self._hash.update(data)
+        self._bytes += len(data)
+
+    def close(self) -> dict[str, Any]:
+        """Syncs the file; returns its size and hash."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._size is not None:
+            return {"bytes": self._size, "sha256": sha256(self._path)}
+        return {"bytes": self._bytes, "sha256": self._hash.hexdigest()}
+
+    def discard(self) -> None:
+        """Closes the file whatever its state."""
+        try:
+            self._file.close()
+        except OSError:  # a full disk fails again when the buffer is flushed
+            pass
+
+
+class Opened:
+    """A finished directory.
+
+    Args:
+        path: The directory.
+        meta_name: The name of its meta file.
+
+    Raises:
+        ValueError: If the meta cannot be read.
+    """
+
+    def __init__(self, path: Path, meta_name: str) -> None:
+        self.path = path
+        try:
+            self.meta: dict[str, Any] = json.loads((path / meta_name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{path / meta_name} cannot be read ({error}); expected a description. {ADVICE}"
+            ) from error
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.meta["files"]
+
+    def map(self, name: str, dtype: str) -> npt.NDArray[Any]:
+        """A file as a read-only memory map.
+
+        Raises:
+            ValueError: If it is missing or has another size than the meta says.
+        """
+        path, expected = self.path / name, self.meta["files"][name]["bytes"]
+        found = path.stat().st_size if path.exists() else None
+        if found != expected:
+            size = "is missing" if found is None else f"has {found} bytes"
+            raise ValueError(f"{path} {size}; expected {expected} bytes. {ADVICE}")
+        return np.memmap(path, dtype=dtype, mode="r") if found else np.zeros(0, dtype)
+
+    def damage(self) -> Iterator[str]:
+        """Yields a sentence for every file whose content is not what was written."""
+        for name, expected in self.meta["files"].items():
+            found = sha256(self.path / name) if (self.path / name).exists() else None
+            if found != expected["sha256"]:
+                yield f"{self.path / name} has sha256 {found}; expected {expected['sha256']}"
+
+    def verify(self) -> None:
+        """Raises a ValueError that names every damaged file."""
+        damaged = list(self.damage())
+        if damaged:
+            raise ValueError(f"{'; '.join(damaged)}. {ADVICE}")
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Writes a small file so that it is on disk, whole, under its name, or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes a rename inside a directory durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
