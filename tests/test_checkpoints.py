@@ -136,9 +136,7 @@ def stanford(bare, weight, tmp_path_factory):
         config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
         (folder / "config.json").write_text(json.dumps(config))
         tensors = {f"bert.{key}": value for key, value in load_file(folder / "model.safetensors").items()}
-        save_file(
-            tensors | {"linear.weight": weight}, folder / "model.safetensors", metadata={"format": "pt"}
-        )
+        save_file(tensors | {"linear.weight": weight}, folder / "model.safetensors", metadata={"format": "pt"})
         settings = {
             "query_token_id": "[unused0]",
             "doc_token_id": "[unused1]",
@@ -171,9 +169,7 @@ def xtr(tmp_path_factory):
     torch.manual_seed(0)
     config = T5Config(vocab_size=64, d_model=HIDDEN, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
     T5EncoderModel(config).save_pretrained(folder)
-    (folder / "sentence_bert_config.json").write_text(
-        json.dumps({"max_seq_length": 512, "do_lower_case": True})
-    )
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": True}))
     modules = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
         {"idx": 1, "name": "1", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
@@ -200,9 +196,7 @@ def reference(folder, ids, attended, weight, kept):
 
     model = BertModel.from_pretrained(folder).eval()
     with torch.no_grad():
-        hidden = (
-            model(torch.tensor([ids]), attention_mask=torch.tensor([attended])).last_hidden_state[0].numpy()
-        )
+        hidden = model(torch.tensor([ids]), attention_mask=torch.tensor([attended])).last_hidden_state[0].numpy()
     rows = (hidden @ weight.T)[np.flatnonzero(kept)]
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -400,9 +394,7 @@ def test_projection_of_a_dense_checkpoint_is_kept(dense, weight, tmp_path):
     folder = shutil.copytree(dense, tmp_path / "model")
     add_dense(folder / "2_Dense", weight)
     modules = json.loads((folder / "modules.json").read_text())
-    modules.insert(
-        2, {"idx": 9, "name": "d", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
-    )
+    modules.insert(2, {"idx": 9, "name": "d", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
     encoder = load(folder)
     embs, ids = encoder.encode_docs(["red fox"])[0]
@@ -435,9 +427,7 @@ def test_adapt_samples_by_seed(dense, tmp_path):
     texts = [f"{text} {i} {i * i}" for i in range(30) for text in TEXTS]
 
     def axes(name, seed, max_texts):
-        encoder = lir.LateInteractionEncoder.adapt(
-            dense, texts, 4, seed, tmp_path / name, max_texts=max_texts
-        )
+        encoder = lir.LateInteractionEncoder.adapt(dense, texts, 4, seed, tmp_path / name, max_texts=max_texts)
         return encoder.load()[1].linear.weight.detach().numpy()
 
     np.testing.assert_array_equal(axes("a", 0, 5), axes("b", 0, 5))
@@ -487,9 +477,7 @@ def test_fingerprint_of_a_hub_name_is_name_and_commit(dense, tmp_path, monkeypat
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
     encoder = load("someone/tiny")
-    np.testing.assert_allclose(
-        encoder.encode_docs(TEXTS)[0].embs, load(dense).encode_docs(TEXTS)[0].embs, atol=1e-6
-    )
+    np.testing.assert_allclose(encoder.encode_docs(TEXTS)[0].embs, load(dense).encode_docs(TEXTS)[0].embs, atol=1e-6)
     assert encoder.embedding_dim == HIDDEN  # the random projection is detected in the cache too
     assert checkpoint.identity("someone/tiny", None, None) == f"someone/tiny@{commit}"
     assert encoder.fingerprint.startswith("tiny-32-")

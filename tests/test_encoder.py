@@ -88,9 +88,7 @@ def test_blank_text_has_no_rows_and_is_never_sent_to_the_model(encoder, docs, mo
     sent = []
     model = encoder.load()
     original = model.encode_document
-    monkeypatch.setattr(
-        model, "encode_document", lambda texts, **kw: sent.extend(texts) or original(texts, **kw)
-    )
+    monkeypatch.setattr(model, "encode_document", lambda texts, **kw: sent.extend(texts) or original(texts, **kw))
     encoder.encode_docs(["", "a", " "])
     assert sent == ["a"]
     assert encoder.encode_docs([]) == []
@@ -100,9 +98,7 @@ def test_batch_size_bounds_what_is_sent_at_once(encoder, monkeypatch):
     sizes = []
     model = encoder.load()
     original = model.encode_query
-    monkeypatch.setattr(
-        model, "encode_query", lambda texts, **kw: sizes.append(len(texts)) or original(texts, **kw)
-    )
+    monkeypatch.setattr(model, "encode_query", lambda texts, **kw: sizes.append(len(texts)) or original(texts, **kw))
     encoder.encode_queries(["a", "b b", "c", "", "d", "e"])
     assert sizes == [2, 2, 1]
 
@@ -111,9 +107,7 @@ def test_equal_queries_are_encoded_once(encoder, monkeypatch):
     sent = []
     model = encoder.load()
     original = model.encode_query
-    monkeypatch.setattr(
-        model, "encode_query", lambda texts, **kw: sent.extend(texts) or original(texts, **kw)
-    )
+    monkeypatch.setattr(model, "encode_query", lambda texts, **kw: sent.extend(texts) or original(texts, **kw))
     frame = pd.DataFrame({"qid": list("1234"), "query": QUERIES})
     out = encoder(frame)
     assert sorted(sent) == sorted({text for text in QUERIES if text.strip()})
@@ -197,9 +191,7 @@ def test_float16_on_a_cpu_is_refused():
 
 
 def test_model_kwargs_reach_the_backbone(encoder):
-    eager = lir.LateInteractionEncoder(
-        "minilm", model_kwargs={"attn_implementation": "eager"}, dtype="float32"
-    )
+    eager = lir.LateInteractionEncoder("minilm", model_kwargs={"attn_implementation": "eager"}, dtype="float32")
     assert eager.load()[0].config._attn_implementation == "eager"
     assert encoder.load()[0].config._attn_implementation != "eager"
     assert eager.fingerprint == encoder.fingerprint  # only numerics differ
@@ -289,8 +281,7 @@ print(encoder.fingerprint, hashlib.sha256(embs.tobytes()).hexdigest())
 
 def test_two_processes_agree_and_nothing_heavy_is_imported_before_it_is_needed():
     run = [
-        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
-        for _ in range(2)
+        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False) for _ in range(2)
     ]
     assert run[0].returncode == 0, run[0].stderr
     assert run[0].stdout == run[1].stdout

@@ -36,7 +36,7 @@ def corpus():
 @pytest.fixture(scope="module")
 def index(corpus, tmp_path_factory):
     docs = [{"docno": docno, "doc_embs": embs} for docno, embs in corpus.items()]
-    return lir.LirIndex(tmp_path_factory.mktemp("i") / "i").indexer(segment_mb=2e-3, verbose=False).index(docs)
+    return lir.LirIndex(tmp_path_factory.mktemp("i") / "i").indexer(keep_embs=True, verbose=False).index(docs)
 
 
 @pytest.fixture(scope="module")

@@ -252,13 +252,9 @@ def principal_axes(batches: Iterable[Floats], dim: int) -> Floats:
         moment = moment + exact.T @ exact
         rows += len(batch)
     if rows < dim:
-        raise ValueError(
-            f"dim={dim}, but the texts have {rows} tokens; expected at least {dim}. Give more texts."
-        )
+        raise ValueError(f"dim={dim}, but the texts have {rows} tokens; expected at least {dim}. Give more texts.")
     if dim > len(moment):
-        raise ValueError(
-            f"dim={dim}, but the model's token vectors have {len(moment)}; give at most {len(moment)}."
-        )
+        raise ValueError(f"dim={dim}, but the model's token vectors have {len(moment)}; give at most {len(moment)}.")
     axes = np.linalg.eigh(moment)[1][:, ::-1][:, :dim]
     largest = axes[np.abs(axes).argmax(axis=0), np.arange(dim)]
     signed: Floats = (axes * np.sign(largest)).astype(np.float32)
@@ -278,13 +274,9 @@ def _brings_projection(source: str, revision: str | None) -> bool:
     """Whether a checkpoint's own files hold a projection (or need none), read from what they declare."""
     modules = _find(source, "modules.json", revision)
     if modules is not None:
-        return any(
-            module["type"].endswith(".Dense") for module in json.loads(Path(modules).read_text("utf-8"))
-        )
+        return any(module["type"].endswith(".Dense") for module in json.loads(Path(modules).read_text("utf-8")))
     config = _find(source, "config.json", revision)
-    declared = (
-        json.loads(Path(config).read_text("utf-8")).get("architectures") if config is not None else None
-    )
+    declared = json.loads(Path(config).read_text("utf-8")).get("architectures") if config is not None else None
     return any(name == "HF_ColBERT" or name.endswith("ForRetrieval") for name in declared or ())
 
 

@@ -200,11 +200,7 @@ class LateInteractionEncoder(Encoder):
                 trust_remote_code=self.trust_remote_code,
                 model_kwargs=dict(self.model_kwargs) if self.model_kwargs else None,
             )
-            if (
-                self.model == checkpoint.MINILM
-                and self.dim is not None
-                and self.dim <= checkpoint.MINILM_AXES
-            ):
+            if self.model == checkpoint.MINILM and self.dim is not None and self.dim <= checkpoint.MINILM_AXES:
                 checkpoint.project(model, checkpoint.minilm_pca(self.dim))
             self._check_dim(model)
             checkpoint.set_lengths(model, self.query_length, self.document_length)
@@ -285,9 +281,7 @@ class LateInteractionEncoder(Encoder):
             remedy = "Give dim=None, and shorten the vectors with Truncate"
         else:
             remedy = "Give dim=None, or make a checkpoint of that width with LateInteractionEncoder.adapt()"
-        raise ValueError(
-            f"dim={self.dim}, but the checkpoint {self.model!r} has {width} dimensions. {remedy}."
-        )
+        raise ValueError(f"dim={self.dim}, but the checkpoint {self.model!r} has {width} dimensions. {remedy}.")
 
     def _check_arguments(self) -> None:
         for name in ("dim", "query_length", "document_length", "batch_size"):
@@ -295,9 +289,7 @@ class LateInteractionEncoder(Encoder):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}; expected at least 1.")
         if self.dtype not in checkpoint.DTYPES:
-            raise ValueError(
-                f"dtype={self.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}."
-            )
+            raise ValueError(f"dtype={self.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
         if self.device == []:
             raise ValueError("device=[]; expected at least one name, such as 'cuda:0', or None.")
         unknown = set(self.prompts or ()) - {"query", "document"}

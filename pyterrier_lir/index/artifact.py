@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyterrier as pt
 
 from pyterrier_lir import columns
-from pyterrier_lir.index.build import build
+from pyterrier_lir.index import scoring
+from pyterrier_lir.index.build import Parameters, build
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.store import SEGMENTS, Store, finished_segments, read_manifest
+from pyterrier_lir.index.store import SEGMENTS, Store, read_manifest, spooled
 from pyterrier_lir.transformer import DOCS, LirTransformer
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
+    from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
 
 
 class LirIndex(pt.Artifact, pt.Indexer):
@@ -52,17 +54,48 @@ class LirIndex(pt.Artifact, pt.Indexer):
         return self.indexer().index(iter, **kwargs)
 
     def indexer(
-        self, *, mode: str = "create", resume: bool = False, segment_mb: float = 64, verbose: bool = True
+        self,
+        *,
+        mode: str = "create",
+        resume: bool = False,
+        nbits: int = 4,
+        centroids: int | None = None,
+        keep_embs: bool = False,
+        seed: int = 0,
+        segment_mb: float = 64,
+        memory_mb: float = 512,
+        num_threads: int | None = None,
+        verbose: bool = True,
     ) -> LirIndexer:
         """The last stage of an indexing pipeline.
 
         Args:
             mode: ``"create"`` refuses an index that is built; ``"overwrite"`` replaces it when the new one is finished.
             resume: Keep what an interrupted build stored; put `unseen` before the encoder.
-            segment_mb: Megabytes of embeddings after which what was indexed is made durable.
-            verbose: Show a progress bar.
+            nbits: Bits per dimension of a compressed token: 1, 2, 4 or 8. 2 when the index must be small, 8 for an
+                overlap of .99 with the exact ranking.
+            centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
+            keep_embs: Keep the vectors in fp16 as well, so that exact scores are exact.
+            seed: Of sample and clustering.
+            segment_mb: Megabytes of embeddings after which what was indexed is made durable; the index does not
+                depend on it.
+            memory_mb: Bounds the memory for blocks of tokens; the index does not depend on it.
+            num_threads: Threads for training and compression; None for all cores. The index does not depend on it.
+            verbose: Show progress bars.
         """
-        return LirIndexer(self, mode=mode, resume=resume, segment_mb=segment_mb, verbose=verbose)
+        return LirIndexer(
+            self,
+            mode=mode,
+            resume=resume,
+            nbits=nbits,
+            centroids=centroids,
+            keep_embs=keep_embs,
+            seed=seed,
+            segment_mb=segment_mb,
+            memory_mb=memory_mb,
+            num_threads=num_threads,
+            verbose=verbose,
+        )
 
     def unseen(self) -> Unseen:
         """Drops documents that are stored already: ``(index.unseen() >> encoder >> index.indexer(resume=True))``."""
@@ -86,6 +119,64 @@ class LirIndex(pt.Artifact, pt.Indexer):
         from pyterrier_lir.retrieve.exhaustive import Exhaustive
 
         return Exhaustive(self, num_results=num_results, docnos=docnos, num_threads=num_threads, device=device)
+
+    def plaid(
+        self,
+        *,
+        num_results: int = 1000,
+        nprobe: int | None = None,
+        ndocs: int | None = None,
+        threshold: float | None = None,
+        threshold_quantile: float | None = None,
+        min_docs: int | None = None,
+        preset: str = "measured",
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        stats: bool = False,
+    ) -> Plaid:
+        """PLAID: candidates from cells, centroid interaction, exact scores. See `retrieve.plaid.Plaid`."""
+        from pyterrier_lir.retrieve.plaid import Plaid
+
+        return Plaid(
+            self,
+            num_results=num_results,
+            nprobe=nprobe,
+            ndocs=ndocs,
+            threshold=threshold,
+            threshold_quantile=threshold_quantile,
+            min_docs=min_docs,
+            preset=preset,
+            docnos=docnos,
+            num_threads=num_threads,
+            stats=stats,
+        )
+
+    def plaid_candidates(
+        self, *, nprobe: int = 4, min_docs: int = 1, num_threads: int | None = None
+    ) -> PlaidCandidates:
+        """PLAID's first stage: the documents of the best cells. See `retrieve.plaid.PlaidCandidates`."""
+        from pyterrier_lir.retrieve.plaid import PlaidCandidates
+
+        return PlaidCandidates(self, nprobe=nprobe, min_docs=min_docs, num_threads=num_threads)
+
+    def centroid_maxsim(
+        self,
+        *,
+        threshold: float | None = None,
+        threshold_quantile: float | None = None,
+        missing: str = "error",
+        num_threads: int | None = None,
+    ) -> CentroidMaxSim:
+        """PLAID's centroid interaction as a re-ranker. See `retrieve.plaid.CentroidMaxSim`."""
+        from pyterrier_lir.retrieve.plaid import CentroidMaxSim
+
+        return CentroidMaxSim(
+            self,
+            threshold=threshold,
+            threshold_quantile=threshold_quantile,
+            missing=missing,
+            num_threads=num_threads,
+        )
 
     def maxsim(self, *, missing: str = "error", num_threads: int | None = None, device: str = "cpu") -> IndexMaxSim:
         """Re-ranks documents by exact MaxSim, their vectors read from the index. See `rerank.maxsim.IndexMaxSim`."""
@@ -121,6 +212,23 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def reopen(self) -> None:
         """Makes the next use see what is on disk now; until then a reader sees what it opened."""
         self._store = None
+
+    def info(self) -> Info:
+        """What the index holds: counts, options, and the size of every structure in bytes; prints as a table."""
+        manifest = self.store.manifest
+        codec = manifest["codec"]
+        sizes = {**manifest["bytes"], **(self.store.codec_bytes if codec else {})}
+        total = sum(sizes.values())
+        return Info(
+            {
+                name: manifest[name]
+                for name in ("documents", "tokens", "dim", "encoder", "centroids", "nbits", "keep_embs")
+            },
+            bytes=sizes,
+            megabytes=total / 1e6,
+            bytes_per_token=total / max(manifest["tokens"], 1),
+            bytes_per_document=total / manifest["documents"],
+        )
 
     def verify(self) -> None:
         """Compares all files with their checksums; raises a ValueError that names those that differ."""
@@ -203,8 +311,17 @@ class LirIndex(pt.Artifact, pt.Indexer):
         return str(self._directory.resolve())
 
 
+class Info(dict[str, Any]):
+    """What `LirIndex.info` gives: a dictionary that prints as a table."""
+
+    def __str__(self) -> str:
+        lines = [f"{name:<20} {value:>15,.1f}" if isinstance(value, float) else f"{name:<20} {value!s:>15}"
+                 for name, value in self.items() if name != "bytes"]  # fmt: skip
+        return "\n".join([*lines, *(f"  {name:<18} {size:>15,}" for name, size in self["bytes"].items())])
+
+
 class LirIndexer(pt.Indexer):
-    """The last stage of an indexing pipeline, with its options. Made by `LirIndex.indexer`."""
+    """The last stage of an indexing pipeline, with its options. Made by `LirIndex.indexer`, which describes them."""
 
     def __init__(
         self,
@@ -212,18 +329,33 @@ class LirIndexer(pt.Indexer):
         *,
         mode: str = "create",
         resume: bool = False,
+        nbits: int = 4,
+        centroids: int | None = None,
+        keep_embs: bool = False,
+        seed: int = 0,
         segment_mb: float = 64,
+        memory_mb: float = 512,
+        num_threads: int | None = None,
         verbose: bool = True,
     ) -> None:
         if mode not in ("create", "overwrite"):
             raise ValueError(f'mode is {mode!r}; expected "create" or "overwrite".')
-        if not segment_mb > 0:
-            raise ValueError(f"segment_mb is {segment_mb}; expected megabytes > 0 (64 is the default).")
+        for name, value in (("segment_mb", segment_mb), ("memory_mb", memory_mb)):
+            if not value > 0:
+                raise ValueError(f"{name} is {value}; expected megabytes > 0.")
+        scoring.threads(num_threads)
         self.index_ = index_
         self.mode = mode
         self.resume = resume
+        self.nbits = nbits
+        self.centroids = centroids
+        self.keep_embs = keep_embs
+        self.seed = seed
         self.segment_mb = segment_mb
+        self.memory_mb = memory_mb
+        self.num_threads = num_threads
         self.verbose = verbose
+        self._parameters()
 
     def index(self, iter: Iterable[dict[str, Any]] | pd.DataFrame, **kwargs: Any) -> LirIndex:
         """Indexes records, or a frame, with ``docno`` and ``doc_embs``; see `index.build.build` for the rest.
@@ -239,11 +371,26 @@ class LirIndexer(pt.Indexer):
             raise ValueError(f"index() got {', '.join(kwargs)}; expected no options. Give them to index.indexer(...).")
         records: Iterable[Any] = iter.to_dict(orient="records") if hasattr(iter, "to_dict") else iter
         build(
-            self.index_._directory, records, mode=self.mode, resume=self.resume, segment_mb=self.segment_mb,
+            self.index_._directory,
+            records,
+            self._parameters(),
+            overwrite=self.mode == "overwrite",
+            resume=self.resume,
+            segment_mb=self.segment_mb,
+            memory_mb=self.memory_mb,
+            num_threads=scoring.threads(self.num_threads),
             progress=self._progress,
-        )  # fmt: skip
+        )
         self.index_.reopen()
         return self.index_
+
+    def _parameters(self) -> Parameters:
+        return Parameters(
+            nbits=self.nbits,
+            centroids=self.centroids,
+            keep_embs=self.keep_embs,
+            seed=self.seed,
+        )
 
     def index_inputs(self) -> list[list[str]]:
         """The columns that it needs, for PyTerrier's schematics."""
@@ -255,10 +402,13 @@ class LirIndexer(pt.Indexer):
         return {"label": "LIR Indexer", "help_url": DOCS}
 
     def __repr__(self) -> str:
-        return f"{self.index_!r}.indexer(mode={self.mode!r}, resume={self.resume}, segment_mb={self.segment_mb})"
+        options = {a.name: a.value for a in pt.inspect.transformer_attributes(self) if a.value != a.init_default_value}
+        shown = ", ".join(f"{name}={value!r}" for name, value in options.items() if name != "index_")
+        return f"{self.index_!r}.indexer({shown})"
 
-    def _progress(self, records: Iterator[dict[str, Any]], stored: int) -> Iterable[dict[str, Any]]:
-        return pt.tqdm(records, desc="Indexing", unit="doc", initial=stored, disable=not self.verbose)  # type: ignore
+    def _progress(self, items: Iterable[Any], stage: str, done: int, total: int | None) -> Iterable[Any]:
+        unit = "doc" if total is None else "segment"
+        return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not self.verbose)  # type: ignore
 
 
 class Unseen(LirTransformer):
@@ -271,7 +421,7 @@ class Unseen(LirTransformer):
 
     def __init__(self, index_: LirIndex) -> None:
         self.index_ = index_
-        self._names: list[str] = []
+        self._segments: list[Path] = []
         self._docnos: set[str] = set()
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
@@ -282,11 +432,13 @@ class Unseen(LirTransformer):
 
     def _refresh(self) -> None:
         path = self.index_._directory
-        names = finished_segments(path)
-        if names == self._names:
+        manifest = read_manifest(path)
+        live = [path / SEGMENTS / name for name in manifest["segments"]] if manifest else []
+        found = [*live, *spooled(path)]
+        if found == self._segments:
             return
-        new = [name for name in names if name not in self._names]
-        if len(names) != len(self._names) + len(new):  # some went: the index was replaced
-            self._docnos, new = set(), names
-        self._docnos.update(docno for name in new for docno in Segment(path / SEGMENTS / name).docnos)
-        self._names = names
+        new = [entry for entry in found if entry not in self._segments]
+        if len(found) != len(self._segments) + len(new):  # some went: the index was replaced
+            self._docnos, new = set(), found
+        self._docnos.update(docno for entry in new for docno in Segment(entry).docnos)
+        self._segments = found

@@ -1,76 +1,116 @@
-"""Building an index: documents stream into segments; the manifest that names them is written last."""
+"""Building an index: spool -> train -> compress -> invert -> finish. Each stage can be resumed.
+
+While it is built, an index has a folder ``build/`` with what is finished so far:
+
+    parameters.json     the options, which a resumed build must repeat
+    spool/000001/ ...   documents as they came (see `spool`)
+    codec/              the trained codec
+    chunks/000001/ ...  the spooled tokens, compressed
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pyterrier_lir import __version__, columns
+from pyterrier_lir import __version__
+from pyterrier_lir.index import compress
+from pyterrier_lir.index.codec import NBITS, Codec
 from pyterrier_lir.index.files import write_synced
-from pyterrier_lir.index.segment import Segment, SegmentWriter
-from pyterrier_lir.index.store import MANIFEST, SEGMENTS, finished_segments, read_manifest
+from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.spool import Record, Spool
+from pyterrier_lir.index.store import BUILD, CODECS, MANIFEST, SEGMENTS, SPOOL, read_manifest, spooled
 
 LOGGER = logging.getLogger(__name__)
-Record = dict[str, Any]
-Progress = Callable[[Iterator[Record], int], Iterable[Record]]
+Progress = Callable[[Iterable[Any], str, int, int | None], Iterable[Any]]
+PARAMETERS = "parameters.json"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the bytes of an index depend on, besides its documents.
+
+    Attributes:
+        nbits: Bits per dimension of a compressed token: 1, 2, 4 or 8.
+        centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
+        keep_embs: Whether the fp16 vectors stay, so that exact scores are exact.
+        seed: Of sample and clustering.
+    """
+
+    nbits: int = 4
+    centroids: int | None = None
+    keep_embs: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.nbits not in NBITS:
+            raise ValueError(f"nbits is {self.nbits}; expected 1, 2, 4 or 8 (4 is the default).")
+        if self.centroids is not None and self.centroids < 1:
+            raise ValueError(f"centroids is {self.centroids}; expected at least 1, or None for 16 sqrt(tokens).")
 
 
 def build(
     path: Path,
     documents: Iterable[Record],
+    parameters: Parameters,
     *,
-    mode: str = "create",
+    overwrite: bool = False,
     resume: bool = False,
     segment_mb: float = 64,
-    progress: Progress | None = None,
+    memory_mb: float = 512,
+    num_threads: int = 1,
+    progress: Progress,
 ) -> None:
     """Writes a stream of documents with embeddings to the index at ``path``.
 
-    Each segment of about ``segment_mb`` is finished as soon as it is full, so that after a crash at most the
-    last one is lost; the index itself comes to be, or is replaced, in one step at the end.
+    The index comes to be, or is replaced, in one step at the end. After a crash nothing is lost but the open segment
+    of the spool, or the piece of a later stage that was in work.
 
     Args:
         path: The index directory.
         documents: Records with ``docno`` and ``doc_embs``; perhaps ``doc_tok_ids``, ``doc_encoder``.
-        mode: ``"create"`` refuses an index that is built; ``"overwrite"`` replaces it when the new one is finished.
-        resume: Keep the segments of an interrupted build.
-        segment_mb: Megabytes of token vectors in a segment.
-        progress: Wraps the documents, given also how many are stored already, to show how far the build is.
+        parameters: What the index depends on.
+        overwrite: Whether an index that is there may be replaced.
+        resume: Go on with what an interrupted build stored.
+        segment_mb: Megabytes of embeddings after which what was spooled is made durable.
+        memory_mb: Bounds the memory for blocks of tokens.
+        num_threads: Threads; the bytes of the index do not depend on them.
+        progress: Wraps what a stage goes through, given its name, how much is done and how much there is.
 
     Raises:
-        ValueError: If the index is built already (with ``mode="create"``), if a build was interrupted and neither
-            resumed nor overwritten, or if a document is unusable; what was there before is intact.
-        OSError: If the disk is full or cannot be written to. Finished segments stay and can be resumed.
+        ValueError: If the index is built already, if a build was interrupted and is neither resumed nor overwritten,
+            or if a document is unusable; what was there before is intact.
+        OSError: If the disk is full or cannot be written to. What is finished can be resumed.
     """
     path.mkdir(parents=True, exist_ok=True)
     with _only_writer(path):
         manifest = read_manifest(path)
-        live = manifest["segments"] if manifest else []
-        left = [name for name in finished_segments(path) if name not in live]
-        records = iter(documents)
-        if manifest and mode == "create":
-            _refuse_built(path, resume, records)
+        _sweep(path, manifest)
+        if manifest and not overwrite:
+            _refuse_built(path, resume, iter(documents))
             return
-        if left and not resume:
-            _refuse_interrupted(path, left, mode)
-            _remove(path, left)
-            left = []
-        number = 1 + max(map(int, [*live, *left, "0"]))
-        spool = _Spool(path, left, number, limit=int(segment_mb * 1e6))
-        _stream(spool, progress(records, spool.documents) if progress else records)
-        _finish(path, manifest, spool, {"segment_mb": segment_mb})
+        _begin(path, manifest, parameters, overwrite=overwrite, resume=resume)
+        with _cleaning_up(path):
+            spool = Spool(path / BUILD / SPOOL, spooled(path), limit=int(segment_mb * 1e6))
+            spool.fill(progress(documents, "Spooling", spool.documents, None))
+            segments = [Segment(entry) for entry in spooled(path)]
+            if not segments:
+                raise ValueError("No documents came; expected at least one. Check the corpus, or what is left of it.")
+            block = _block(segments, memory_mb)
+            codec = _train(path, segments, parameters, block, num_threads)
+            chunks = _compress(path, segments, codec, block, num_threads, progress)
+            _finish(path, manifest, segments, chunks, codec, parameters, block)
 
 
 def _refuse_built(path: Path, resume: bool, records: Iterator[Record]) -> None:
@@ -83,207 +123,140 @@ def _refuse_built(path: Path, resume: bool, records: Iterator[Record]) -> None:
     LOGGER.info("%s is complete: nothing to resume", path)
 
 
-def _refuse_interrupted(path: Path, left: list[str], mode: str) -> None:
-    if mode == "create":
-        stored = sum(len(Segment(path / SEGMENTS / name)) for name in left)
-        raise ValueError(
-            f"An interrupted build left {stored} documents at {path}; expected resume=True or "
-            'mode="overwrite". Go on: (index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus). '
-            'Or drop them: index.indexer(mode="overwrite").'
-        )
+def _begin(
+    path: Path, manifest: dict[str, Any] | None, parameters: Parameters, *, overwrite: bool, resume: bool
+) -> None:
+    """Decides about what an interrupted build left, and notes the parameters of this one."""
+    left = spooled(path)
+    file = path / BUILD / PARAMETERS
+    if left and not resume:
+        if not overwrite:
+            stored = sum(len(Segment(entry)) for entry in left)
+            raise ValueError(
+                f"An interrupted build left {stored} documents at {path}; expected resume=True or "
+                'mode="overwrite". Go on: (index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus). '
+                'Or drop them: index.indexer(mode="overwrite").'
+            )
+        shutil.rmtree(path / BUILD)
+    elif left and file.exists():
+        before = json.loads(file.read_text())["parameters"]
+        other = {name: value for name, value in before.items() if asdict(parameters)[name] != value}
+        if other:
+            raise ValueError(
+                f"The interrupted build at {path} had other options, {other}; expected the same ones. Give them to "
+                'index.indexer(resume=True, ...), or begin anew with index.indexer(mode="overwrite").'
+            )
+    (path / BUILD / SPOOL).mkdir(parents=True, exist_ok=True)
+    write_synced(file, json.dumps({"number": _number(manifest), "parameters": asdict(parameters)}))
 
 
-def _stream(spool: _Spool, records: Iterable[Record]) -> None:
-    try:
-        for record in records:
-            spool.append(record)
-        spool.finish_segment()
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            f"The disk is full; {spool.stored} documents are stored safely. Free some space and go on: "
-            "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)",
-            str(spool.path),
-        ) from error
-    finally:
-        spool.close()
+def _number(manifest: dict[str, Any] | None) -> int:
+    """The number of the index that a build makes."""
+    return manifest["number"] + 1 if manifest else 1
 
 
-def _finish(path: Path, old: dict[str, Any] | None, spool: _Spool, parameters: dict[str, Any]) -> None:
-    segments = [Segment(path / SEGMENTS / name) for name in spool.names]
-    if not segments:
-        raise ValueError("No documents came; expected at least one. Check the corpus, or what is left of it.")
+def _sweep(path: Path, manifest: dict[str, Any] | None) -> None:
+    """Removes what a build that died between its last two steps left: its folder, or what it replaced."""
+    if manifest is None:
+        return
+    file = path / BUILD / PARAMETERS
+    if file.exists() and json.loads(file.read_text())["number"] <= manifest["number"]:
+        shutil.rmtree(path / BUILD)
+    live = {*manifest["segments"], manifest["codec"]}
+    for folder in (SEGMENTS, CODECS):
+        for entry in (path / folder).iterdir() if (path / folder).exists() else ():
+            if entry.name not in live:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _block(segments: list[Segment], memory_mb: float) -> int:
+    """Tokens in a block: some ten arrays of that many float32 vectors are alive at the worst moment."""
+    dim = max(max(segment.dim for segment in segments), 1)
+    return max(256, int(memory_mb * 1e6 / (40 * dim)))
+
+
+def _train(path: Path, segments: list[Segment], parameters: Parameters, block: int, num_threads: int) -> Codec | None:
+    if not sum(segment.num_tokens for segment in segments):
+        return None  # empty documents only
+    folder = path / BUILD / "codec"
+    if not folder.exists():
+        codec = compress.train(
+            segments, path / BUILD, nbits=parameters.nbits, centroids=parameters.centroids, seed=parameters.seed,
+            block=block, num_threads=num_threads,
+        )  # fmt: skip
+        codec.save(folder)
+    return Codec.load(folder)
+
+
+def _compress(
+    path: Path, segments: list[Segment], codec: Codec | None, block: int, num_threads: int, progress: Progress
+) -> list[Path]:
+    folder = path / BUILD / "chunks"
+    chunks = [folder / segment.folder.path.name for segment in segments] if codec else []
+    left = [(segment, chunk) for segment, chunk in zip(segments, chunks, strict=False) if not chunk.exists()]
+    for segment, chunk in progress(left, "Compressing", len(chunks) - len(left), len(chunks)):
+        assert codec is not None
+        compress.compress(segment, codec, chunk, block=block, num_threads=num_threads)
+    return chunks
+
+
+def _finish(
+    path: Path,
+    old: dict[str, Any] | None,
+    spool: list[Segment],
+    chunks: list[Path],
+    codec: Codec | None,
+    parameters: Parameters,
+    block: int,
+) -> None:
+    number = _number(old)
+    name = f"{number:06d}"
+    for folder in (SEGMENTS, CODECS):
+        shutil.rmtree(path / folder / name, ignore_errors=True)  # of a build that died right here
+    compress.merge(spool, chunks, codec, path / SEGMENTS / name, keep_embs=parameters.keep_embs, block=block)
+    if codec is not None:
+        codec.save(path / CODECS / name)
+    segment = Segment(path / SEGMENTS / name)
     manifest = {
         "type": "multivec_index",
         "format": "lir",
         "package_hint": "pyterrier-lir",
-        "number": old["number"] + 1 if old else 1,
-        "documents": sum(map(len, segments)),
-        "tokens": sum(segment.tokens_total for segment in segments),
-        "dim": max(segment.dim for segment in segments),  # a segment of empty documents may have none
-        "dtype": "float16",
-        "encoder": segments[0].encoder,
-        "tok_ids": segments[0].tok_ids is not None,
-        "segments": spool.names,
-        "parameters": parameters,
+        "number": number,
+        "documents": len(segment),
+        "tokens": segment.num_tokens,
+        "dim": segment.dim,
+        "encoder": segment.encoder,
+        "tok_ids": segment.tok_ids is not None,
+        "keep_embs": parameters.keep_embs,
+        "segments": [name],
+        "codec": name if codec is not None else None,
+        "centroids": len(codec.centroids.vectors) if codec is not None else 0,
+        "nbits": parameters.nbits,
+        "parameters": asdict(parameters),
         "versions": {"pyterrier_lir": __version__, "numpy": np.__version__, "python": platform.python_version()},
+        "bytes": {entry: found["bytes"] for entry, found in segment.folder.meta["files"].items()},
     }
     write_synced(path / MANIFEST, json.dumps(manifest, indent=1))
-    _remove(path, old["segments"] if old else [])
+    _sweep(path, manifest)
 
 
-class _Spool:
-    """The segments of one build: checks every document and writes it to the open segment."""
-
-    def __init__(self, path: Path, left: list[str], number: int, limit: int) -> None:
-        self.path = path
-        self.names = list(left)
-        self.number = number
-        self.limit = limit
-        self.seen = _SeenDocnos([Segment(path / SEGMENTS / name) for name in left])
-        self.stored = self.seen.stored
-        self.documents = self.stored
-        first = self.seen.segments[0] if left else None
-        self.dim = max((segment.dim for segment in self.seen.segments), default=0)
-        self.encoder = first.encoder if first else None
-        self.tok_ids = first.tok_ids is not None if first else False
-        self.started = first is not None
-        self.writer: SegmentWriter | None = None
-
-    def append(self, record: Record) -> None:
-        """Checks one document and stores it."""
-        docno = _docno(record)
-        try:
-            embs, tok_ids = columns.as_document(
-                record.get(columns.DOC_EMBS), record.get(columns.DOC_TOK_IDS), self.dim or None
-            )
-            half = _half(embs)
-            self._check_constant(record, half)
-        except ValueError as error:
-            raise ValueError(f"Document {docno!r} cannot be indexed: {error}") from error
-        self.seen.add(docno)
-        if self.writer is None:
-            target = self.path / SEGMENTS / f"{self.number:06d}"
-            self.writer = SegmentWriter(target, dim=self.dim, encoder=self.encoder, tok_ids=self.tok_ids)
-        self.writer.append(docno, half, tok_ids)
-        self.documents += 1
-        if self.writer.bytes >= self.limit:
-            self.finish_segment()
-
-    def finish_segment(self) -> None:
-        """Makes the open segment durable."""
-        if self.writer is not None:
-            self.writer.finish()
-            self.names.append(self.writer.path.name)
-            self.stored = self.documents
-            self.seen.next_segment(Segment(self.writer.path))
-            self.number += 1
-            self.writer = None
-
-    def close(self) -> None:
-        """Drops a segment that was not finished."""
-        if self.writer is not None:
-            self.writer.abandon()
-
-    def _check_constant(self, record: Record, embs: npt.NDArray[np.float16]) -> None:
-        """The encoder, the dimension and the presence of token ids are the same for all documents."""
-        encoder, has_ids = record.get(columns.DOC_ENCODER), record.get(columns.DOC_TOK_IDS) is not None
-        if not self.started:
-            self.started, self.encoder, self.tok_ids = True, encoder, has_ids
-        if encoder != self.encoder:
-            raise ValueError(
-                f"its {columns.DOC_ENCODER} is {encoder!r}; expected {self.encoder!r} as for the documents before it. "
-                "Encode all documents of an index with one encoder."
-            )
-        if has_ids != self.tok_ids:
-            state = "has" if has_ids else "lacks"
-            raise ValueError(
-                f"it {state} {columns.DOC_TOK_IDS}, unlike the documents before it; expected them for all documents or "
-                "for none."
-            )
-        if not self.dim and embs.shape[1]:
-            if self.writer is not None:  # only documents without rows so far: begin a segment that knows the width
-                self.finish_segment()
-            self.dim = embs.shape[1]
-
-
-class _SeenDocnos:
-    """Which docnos were stored: 8 bytes each, because a large collection has more names than fit into memory."""
-
-    def __init__(self, segments: list[Segment]) -> None:
-        self.segments: list[Segment] = []
-        self.hashes: list[npt.NDArray[np.uint64]] = []
-        self.current: set[str] = set()
-        for segment in segments:
-            self.next_segment(segment)
-
-    @property
-    def stored(self) -> int:
-        return sum(map(len, self.segments))
-
-    def add(self, docno: str) -> None:
-        """Notes a docno.
-
-        Raises:
-            ValueError: If it was there already.
-        """
-        if docno in self.current or self._stored(docno):
-            raise ValueError(
-                f"The docno {docno!r} occurs twice; expected every document once. Remove the second one, or filter "
-                "what is stored already with index.unseen()."
-            )
-        self.current.add(docno)
-
-    def next_segment(self, segment: Segment) -> None:
-        """The docnos since the last call now lie in a finished segment."""
-        hashes = np.sort(np.array([_hash(docno) for docno in segment.docnos], dtype=np.uint64))
-        del segment.docnos  # cached; read again only where a hash agrees
-        self.segments.append(segment)
-        self.hashes.append(hashes)
-        self.current = set()
-
-    def _stored(self, docno: str) -> bool:
-        value = np.uint64(_hash(docno))
-        for segment, hashes in zip(self.segments, self.hashes, strict=True):
-            at = np.searchsorted(hashes, value)
-            if at < len(hashes) and hashes[at] == value and docno in segment.docnos:
-                return True
-        return False
-
-
-def _docno(record: Record) -> str:
-    if "docno" not in record or columns.DOC_EMBS not in record:
-        missing = [name for name in ("docno", columns.DOC_EMBS) if name not in record]
-        raise ValueError(
-            f"A document has no {' and no '.join(missing)}, only {sorted(record)}; expected docno and "
-            f"{columns.DOC_EMBS}. Put the encoder first: (encoder >> index).index(corpus)."
-        )
-    docno = record["docno"]
-    if not isinstance(docno, str) or not docno:
-        raise ValueError(f"The docno {docno!r} is a {type(docno).__name__}; expected a non-empty string: str(docno).")
-    return docno
-
-
-def _half(embs: columns.Floats) -> npt.NDArray[np.float16]:
-    with np.errstate(over="ignore"):
-        half = embs.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise ValueError(
-            f"doc_embs holds {np.abs(embs).max():g}; expected values within +-65504, the range of float16. "
-            "Normalise the vectors."
-        )
-    return half
-
-
-def _hash(docno: str) -> int:
-    return int.from_bytes(hashlib.blake2b(docno.encode(), digest_size=8).digest(), "little")
-
-
-def _remove(path: Path, names: list[str]) -> None:
-    for name in names:
-        shutil.rmtree(path / SEGMENTS / name, ignore_errors=True)
+@contextmanager
+def _cleaning_up(path: Path) -> Iterator[None]:
+    """Leaves no trace of a build that stored nothing, and says of a full disk what is safe and how to go on."""
+    try:
+        yield
+    except BaseException as error:
+        if not spooled(path):
+            shutil.rmtree(path / BUILD, ignore_errors=True)  # nothing to resume
+        if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+            raise
+        stored = sum(len(Segment(entry)) for entry in spooled(path))
+        raise OSError(
+            errno.ENOSPC,
+            f"The disk is full; {stored} documents are stored safely. Free some space and go on: "
+            "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)",
+            str(path),
+        ) from error
 
 
 @contextmanager

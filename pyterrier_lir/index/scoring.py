@@ -1,8 +1,12 @@
-"""Exact MaxSim of one query over the stored vectors of a segment: the one place where the processor is chosen."""
+"""MaxSim of one query over the vectors that the index stores: from fp16 if it kept them, else straight from codes.
+
+The one place where the processor is chosen.
+"""
 
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +14,12 @@ import numpy.typing as npt
 
 from pyterrier_lir import kernels
 from pyterrier_lir.columns import Floats
+from pyterrier_lir.index.codec import Codec, to_bytes
+from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.store import Store
 
 if TYPE_CHECKING:
-    from pyterrier_lir.index.segment import Segment
-
-Vectors = Any  # the token vectors of a segment, where they are scored: a memory map, or a tensor on a GPU
+    from pyterrier_lir.frames import Query
 
 
 def check_device(device: str) -> None:
@@ -47,43 +52,96 @@ def threads(num_threads: int | None) -> int:
     return num_threads
 
 
-def vectors(segment: Segment, device: str) -> Vectors:
-    """The token vectors of a segment on the device."""
-    if device == "cpu":
-        return segment.tokens
-    from pyterrier_lir.kernels import gpu
+class CodedQuery:
+    """A query as the kernels over codes want it, rounded to 8 bits a value; its weights are multiplied in.
 
-    return gpu.upload(segment.tokens, device)
+    Attributes:
+        rows: Number of query rows, n.
+        levels: The rows times the codec's steps, int8 ``(n, dim)``, in units of ``scale``, float32 ``(n,)``.
+        bias: Products of the rows with the codec's lowest level, float32 ``(n,)``.
+    """
+
+    def __init__(self, embs: Floats, weights: Floats | None, codec: Codec, num_threads: int) -> None:
+        weighted = embs if weights is None else embs * weights[:, None]
+        self.rows = len(embs)
+        self.codec = codec
+        self.num_threads = num_threads
+        self.levels, self.scale = to_bytes(weighted * codec.step)
+        self.bias = (weighted * codec.lo).sum(axis=1)
+        self._weighted = weighted
+
+    @cached_property
+    def centroid_scores(self) -> Floats:
+        """Products with all centroids, float32 ``(K, L)``."""
+        levels, scale = to_bytes(self._weighted)
+        centroids, scales = self.codec.centroid_bytes
+        return kernels.centroid_scores(levels, scale, centroids, scales, num_threads=self.num_threads)
+
+    def maxsim(self, segment: Segment, docids: npt.NDArray[np.int64] | None) -> Floats:
+        """MaxSim with documents of a segment, from their codes."""
+        assert segment.codes is not None
+        assert segment.residuals is not None
+        return kernels.maxsim_codes(
+            self.centroid_scores, self.levels, self.scale, self.bias, segment.codes, segment.residuals,
+            segment.inv_norms, self.codec.inv_norm_table, segment.offsets, docids,
+            nbits=self.codec.nbits, num_threads=self.num_threads,
+        )  # fmt: skip
 
 
-def maxsim(
-    query: Floats,
-    weights: Floats | None,
-    tokens: Vectors,
-    segment: Segment,
-    docids: npt.NDArray[np.int64] | None,
-    *,
-    num_threads: int,
-    device: str,
-) -> Floats:
-    """MaxSim of a query with documents of a segment.
+class Scorer:
+    """Scores documents of a store.
 
     Args:
-        query: float32 ``(n, dim)``, n > 0.
-        weights: float32 ``(n,)``, or None where all weigh 1.
-        tokens: `vectors` of the segment on the device.
-        segment: Holds the documents.
-        docids: Numbers of documents in the segment, or None for all of them.
-        num_threads: Threads on the processor.
+        store: The opened index.
+        num_threads: Threads on the processor; None for all cores.
         device: ``"cpu"`` or a GPU.
-
-    Returns:
-        float32 ``(m,)``; -inf for a document without tokens.
     """
-    if not segment.dim:  # only empty documents
-        return np.full(len(segment) if docids is None else len(docids), -np.inf, dtype=np.float32)
-    if device == "cpu":
-        return kernels.maxsim(query, tokens, segment.offsets, docids, weights=weights, num_threads=num_threads)
-    from pyterrier_lir.kernels import gpu
 
-    return gpu.maxsim(query, tokens, segment.offsets, docids, weights=weights)
+    def __init__(self, store: Store, *, num_threads: int | None, device: str) -> None:
+        self.store = store
+        self.num_threads = threads(num_threads)
+        self.device = device
+
+    def prepare(self, query: Query) -> Query | CodedQuery:
+        """What is computed once per query."""
+        codec = self.store.codec
+        if self.store.manifest["keep_embs"] or self.device != "cpu" or codec is None:
+            return query
+        return CodedQuery(query.embs, query.weights, codec, self.num_threads)
+
+    def vectors(self, segment: Segment) -> Any:
+        """What is made ready once per segment: on a GPU its vectors there, else None."""
+        if self.device == "cpu":
+            return None
+        from pyterrier_lir.kernels import gpu
+
+        rows = segment.num_tokens
+        blocks = (slice(start, min(start + gpu.BLOCK, rows)) for start in range(0, rows, gpu.BLOCK))
+        return gpu.upload((self.store.vectors(segment, block) for block in blocks), (rows, self.store.dim), self.device)
+
+    def maxsim(
+        self, query: Query | CodedQuery, segment: Segment, docids: npt.NDArray[np.int64] | None, vectors: Any = None
+    ) -> Floats:
+        """``sum_i w_i max_j <q_i, d_j>`` for documents of a segment.
+
+        Args:
+            query: From `prepare`, with at least one row.
+            segment: Holds the documents.
+            docids: Numbers of documents in the segment, or None for all of them.
+            vectors: From `vectors`.
+
+        Returns:
+            float32 ``(m,)``; -inf for a document without tokens.
+        """
+        if not segment.num_tokens:
+            return np.full(len(segment) if docids is None else len(docids), -np.inf, dtype=np.float32)
+        if isinstance(query, CodedQuery):
+            return query.maxsim(segment, docids)
+        if self.device == "cpu":
+            assert segment.tokens is not None
+            return kernels.maxsim(
+                query.embs, segment.tokens, segment.offsets, docids, weights=query.weights, num_threads=self.num_threads
+            )
+        from pyterrier_lir.kernels import gpu
+
+        return gpu.maxsim(query.embs, vectors, segment.offsets, docids, weights=query.weights)

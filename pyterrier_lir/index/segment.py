@@ -1,19 +1,24 @@
 """One immutable piece of an index on disk: some documents, their token vectors, docnos and token ids.
 
-A segment is a directory that appears at once (it is written under a temporary name, synced and renamed):
+================= ===================== =============================================================
+file              dtype, shape          content
+================= ===================== =============================================================
+offsets.i64       int64 (N + 1,)        document i owns the tokens offsets[i]:offsets[i + 1]
+docnos.utf8       uint8 (B,)            the docnos after each other
+docnos.i64        int64 (N + 1,)        docno i is docnos.utf8[docnos.i64[i]:docnos.i64[i + 1]]
+tok_ids.i32       int32 (T,)            vocabulary ids of the tokens (only where the encoder gave them)
+tokens.f16        float16 (T, dim)      the token vectors (only with keep_embs)
+codes.u16|i32     (T,)                  the centroid of each token
+residuals.u8      uint8 (T, W)          the packed levels of each token's residual
+inv_norms.u8      uint8 (T,)            1 / norm of each decompressed token (only for unit vectors)
+doc_codes.u16|i32 (D,)                  the distinct centroids of each document
+doc_codes.i64     int64 (N + 1,)        document i owns doc_codes[doc_codes.i64[i]:doc_codes.i64[i + 1]]
+cell_docs.i32     int32 (D,)            the documents of each centroid, ascending
+cell_docs.i64     int64 (K + 1,)        centroid c owns cell_docs[cell_docs.i64[c]:cell_docs.i64[c + 1]]
+segment.json                            counts, dim, encoder, and the size and sha256 of every file
+================= ===================== =============================================================
 
-=============== ===================== =============================================================
-file            dtype, shape          content
-=============== ===================== =============================================================
-tokens.f16      float16 (T, dim)      the token vectors of all documents, in index order
-offsets.i64     int64 (N + 1,)        document i owns the rows offsets[i]:offsets[i + 1]
-docnos.utf8     uint8 (B,)            the docnos after each other
-docnos.i64      int64 (N + 1,)        docno i is docnos.utf8[docnos.i64[i]:docnos.i64[i + 1]]
-tok_ids.i32     int32 (T,)            vocabulary ids of the rows (only where the encoder gave them)
-segment.json                          counts, dim, encoder, and the size and sha256 of every file
-=============== ===================== =============================================================
-
-All numbers are little-endian.
+All numbers are little-endian. While an index is built its documents wait in segments that hold vectors only.
 """
 
 from __future__ import annotations
@@ -21,11 +26,12 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.columns import Ints
 from pyterrier_lir.index import files
 from pyterrier_lir.ragged import Ragged
 
@@ -33,7 +39,7 @@ META = "segment.json"
 
 
 class SegmentWriter:
-    """Streams documents into a new segment; nothing is kept in memory but the counts.
+    """Streams documents into a new segment of vectors; nothing is kept in memory but the counts.
 
     Args:
         path: Where the finished segment will appear.
@@ -49,6 +55,7 @@ class SegmentWriter:
         self.documents = 0
         self.tokens = 0
         self._docno_bytes = 0
+        self._off_unit = 0.0
         self._folder = files.Directory(path, META, {"dim": dim, "encoder": encoder, "tok_ids": tok_ids})
         for name in ("tokens.f16", "docnos.utf8", *(["tok_ids.i32"] if tok_ids else [])):
             self._folder.file(name)  # also where all documents are empty
@@ -66,6 +73,9 @@ class SegmentWriter:
         self.tokens += len(embs)
         name = docno.encode()
         self._docno_bytes += len(name)
+        if len(embs):
+            norms = np.linalg.norm(embs.astype(np.float32), axis=1)
+            self._off_unit = max(self._off_unit, float(np.abs(norms - 1).max()))
         write = {
             "tokens.f16": np.ascontiguousarray(embs, dtype="<f2").tobytes(),
             "offsets.i64": np.int64(self.tokens).tobytes(),
@@ -79,7 +89,7 @@ class SegmentWriter:
 
     def finish(self) -> None:
         """Syncs the files and lets the segment appear under its name."""
-        self._folder.meta |= {"documents": self.documents, "tokens": self.tokens}
+        self._folder.meta |= {"documents": self.documents, "tokens": self.tokens, "off_unit": self._off_unit}
         self._folder.finish()
 
     def abandon(self) -> None:
@@ -88,7 +98,7 @@ class SegmentWriter:
 
 
 class Segment:
-    """A finished segment, opened by memory map.
+    """A finished segment, opened by memory map. What it does not hold is None.
 
     Raises:
         ValueError: If a file is missing or has another size than the segment's meta says.
@@ -99,11 +109,18 @@ class Segment:
         self.folder = folder
         self.dim: int = folder.meta["dim"]
         self.encoder: str | None = folder.meta["encoder"]
-        self.tokens_total: int = folder.meta["tokens"]
-        self.tokens = folder.map("tokens.f16", "<f2").reshape(self.tokens_total, self.dim)
+        self.num_tokens: int = folder.meta["tokens"]
         self.offsets: npt.NDArray[np.int64] = folder.map("offsets.i64", "<i8")
         self._docnos = Ragged(folder.map("docnos.utf8", "u1"), folder.map("docnos.i64", "<i8"))
-        self.tok_ids = folder.map("tok_ids.i32", "<i4") if folder.meta["tok_ids"] else None
+        self.tok_ids = self._optional("tok_ids.i32")
+        tokens = self._optional("tokens.f16")
+        self.tokens = None if tokens is None else tokens.reshape(self.num_tokens, self.dim)
+        self.codes = self._codes("codes")
+        residuals = self._optional("residuals.u8")
+        self.residuals = None if residuals is None else residuals.reshape(self.num_tokens, -1)
+        self.inv_norms = self._optional("inv_norms.u8")
+        self.doc_codes, self.doc_code_offsets = self._codes("doc_codes"), self._optional("doc_codes.i64")
+        self.cell_docs, self.cell_offsets = self._optional("cell_docs.i32"), self._optional("cell_docs.i64")
 
     def __len__(self) -> int:
         return self.folder.meta["documents"]  # type: ignore[no-any-return]
@@ -119,8 +136,9 @@ class Segment:
         ends = self._docnos.offsets.tolist()
         return [blob[a:b].decode() for a, b in pairwise(ends)]
 
-    def document(self, i: int) -> tuple[Floats, Ints | None]:
-        """Token vectors (float32 copy) and token ids of the segment's i-th document."""
-        rows = slice(self.offsets[i], self.offsets[i + 1])
-        ids = None if self.tok_ids is None else self.tok_ids[rows].astype(np.int32)
-        return self.tokens[rows].astype(np.float32), ids
+    def _optional(self, name: str) -> npt.NDArray[Any] | None:
+        dtype = {"u8": "u1", "f16": "<f2", "u16": "<u2", "i32": "<i4", "i64": "<i8"}[name.rsplit(".", 1)[1]]
+        return self.folder.map(name, dtype) if name in self.folder else None
+
+    def _codes(self, name: str) -> npt.NDArray[Any] | None:
+        return self._optional(f"{name}.i32") if f"{name}.i32" in self.folder else self._optional(f"{name}.u16")

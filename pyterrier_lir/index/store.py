@@ -14,11 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Floats, Ints
-from pyterrier_lir.index.files import ADVICE
+from pyterrier_lir.index import codec, files
+from pyterrier_lir.index.codec import Codec, Encoded
 from pyterrier_lir.index.segment import Segment
 
 MANIFEST = "pt_meta.json"
 SEGMENTS = "segments"
+CODECS = "codecs"
+BUILD = "build"  # what an unfinished build has stored so far
+SPOOL = "spool"
 
 
 class Store:
@@ -36,7 +40,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest, self.segments = _open(path)
+        self.manifest, self.segments, self.codec = _open(path)
         self.dim: int = self.manifest["dim"]
         self.encoder: str | None = self.manifest["encoder"]
         self.starts = list(accumulate((len(segment) for segment in self.segments), initial=0))
@@ -66,7 +70,18 @@ class Store:
     def document(self, docid: int) -> tuple[Floats, Ints | None]:
         """Token vectors, float32 ``(m, dim)``, and token ids of a document."""
         segment, i = self.locate(docid)
-        return segment.document(i)
+        rows = slice(int(segment.offsets[i]), int(segment.offsets[i + 1]))
+        ids = None if segment.tok_ids is None else segment.tok_ids[rows].astype(np.int32)
+        return self.vectors(segment, rows), ids
+
+    def vectors(self, segment: Segment, rows: slice) -> Floats:
+        """The vectors that are scored, float32 ``(n, dim)``: as they came if the index kept them, else from codes."""
+        if segment.tokens is not None:
+            return segment.tokens[rows].astype(np.float32)
+        if self.codec is None or segment.codes is None or segment.residuals is None:
+            return np.zeros((0, self.dim), dtype=np.float32)  # only empty documents
+        inv_norms = None if segment.inv_norms is None else segment.inv_norms[rows]
+        return self.codec.decode(Encoded(segment.codes[rows].astype(np.int32), segment.residuals[rows], inv_norms))
 
     @cached_property
     def docids(self) -> dict[str, int]:
@@ -89,15 +104,24 @@ class Store:
             )
         return found
 
+    @property
+    def codec_bytes(self) -> dict[str, int]:
+        """The sizes of the codec's files."""
+        folder = files.Opened(self.path / CODECS / self.manifest["codec"], codec.META)
+        return {name: found["bytes"] for name, found in folder.meta["files"].items()}
+
     def verify(self) -> None:
         """Reads everything and compares it with the checksums that were taken when it was written.
 
         Raises:
             ValueError: Naming every file that differs.
         """
-        damaged = [problem for segment in self.segments for problem in segment.folder.damage()]
+        folders = [segment.folder for segment in self.segments]
+        if self.manifest["codec"]:
+            folders.append(files.Opened(self.path / CODECS / self.manifest["codec"], codec.META))
+        damaged = [problem for folder in folders for problem in folder.damage()]
         if damaged:
-            raise ValueError(f"{'; '.join(damaged)}. {ADVICE}")
+            raise ValueError(f"{'; '.join(damaged)}. {files.ADVICE}")
 
     def _examples(self) -> str:
         return ", ".join(repr(self.docno(i)) for i in range(min(3, len(self))))
@@ -125,19 +149,20 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     return manifest  # type: ignore[no-any-return]
 
 
-def finished_segments(path: Path) -> list[str]:
-    """The names of all finished segments in a directory, live or not, in the order in which they were written."""
-    folder = path / SEGMENTS
-    return sorted(entry.name for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
+def spooled(path: Path) -> list[Path]:
+    """The finished segments that an unfinished build left, in the order in which they were written."""
+    folder = path / BUILD / SPOOL
+    return sorted(entry for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
 
 
-def _open(path: Path) -> tuple[dict[str, Any], list[Segment]]:
+def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None]:
     for attempt in range(5):
         manifest = read_manifest(path)
         if manifest is None:
             raise FileNotFoundError(_no_index(path))
         try:
-            return manifest, [Segment(path / SEGMENTS / name) for name in manifest["segments"]]
+            segments = [Segment(path / SEGMENTS / name) for name in manifest["segments"]]
+            return manifest, segments, Codec.load(path / CODECS / manifest["codec"]) if manifest["codec"] else None
         except ValueError:
             # A writer may have replaced the index between our two steps; then the manifest has changed as well.
             now = read_manifest(path)
@@ -147,10 +172,10 @@ def _open(path: Path) -> tuple[dict[str, Any], list[Segment]]:
 
 
 def _no_index(path: Path) -> str:
-    left = finished_segments(path)
+    left = spooled(path)
     if not left:
         return f"There is no index at {path}; expected one. Build it: (encoder >> index).index(corpus)."
-    stored = sum(len(Segment(path / SEGMENTS / name)) for name in left)
+    stored = sum(len(Segment(entry)) for entry in left)
     return (
         f"The build of the index at {path} was interrupted with {stored} documents stored; expected a finished index. "
         "Go on: (index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)."

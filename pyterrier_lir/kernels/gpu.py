@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20  # tokens whose similarities with the query are in memory at once
 
 
-def upload(tokens: npt.NDArray[np.float16], device: str) -> torch.Tensor:
-    """Copies the packed tokens, float16 ``(T, dim)``, to the device."""
+def upload(blocks: Iterable[npt.NDArray[np.float32]], shape: tuple[int, int], device: str) -> torch.Tensor:
+    """Copies packed tokens, ``(T, dim)`` in blocks of rows, to the device as float16."""
     import torch
 
-    return torch.from_numpy(np.array(tokens)).to(device)
+    tokens = torch.empty(shape, dtype=torch.float16, device=device)
+    start = 0
+    for block in blocks:
+        tokens[start : start + len(block)] = torch.from_numpy(block).to(device)
+        start += len(block)
+    return tokens
 
 
 def maxsim(

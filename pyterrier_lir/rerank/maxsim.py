@@ -63,16 +63,15 @@ class IndexMaxSim(LirTransformer):
     def scores(self, store: Store, queries: list[Query], docids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The score of each row, whose document is ``docids[row]``."""
         scores = np.full(len(docids), -np.inf, dtype=np.float32)
+        scorer = scoring.Scorer(store, num_threads=self.num_threads, device=self.device)
+        prepared = [(scorer.prepare(query), query.rows) for query in queries if len(query.embs)]
         for start, segment in store.parts():
             here = (docids >= start) & (docids < start + len(segment))
-            tokens = scoring.vectors(segment, self.device) if here.any() else None
-            for query in queries:
-                rows = query.rows[here[query.rows]]
-                if len(rows) and len(query.embs):
-                    scores[rows] = scoring.maxsim(
-                        query.embs, query.weights, tokens, segment, docids[rows] - start,
-                        num_threads=scoring.threads(self.num_threads), device=self.device,
-                    )  # fmt: skip
+            vectors = scorer.vectors(segment) if here.any() else None
+            for query, rows in prepared:
+                found = rows[here[rows]]
+                if len(found):
+                    scores[found] = scorer.maxsim(query, segment, docids[found] - start, vectors)
         return scores
 
 

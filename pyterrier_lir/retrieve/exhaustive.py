@@ -25,6 +25,9 @@ Hits = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # docids and score
 class Exhaustive(LirTransformer):
     """Scores every document of the index: ``MaxSim(Q, D) = sum_i w_i max_j <q_i, d_j>``.
 
+    The vectors are the fp16 ones if the index kept them (``keep_embs=True``: the exact ranking), else the
+    decompressed ones, scored straight from their codes with the query rounded to 8 bits a value.
+
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
     Output: the columns of the query, and ``docno``, ``score``, ``rank``; documents without tokens and queries without
     rows give no results. Equal scores are in index order.
@@ -79,18 +82,17 @@ class Exhaustive(LirTransformer):
     def search(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
         """The best documents of each query."""
         best = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+        scorer = scoring.Scorer(store, num_threads=self.num_threads, device=self.device)
+        prepared = [scorer.prepare(query) if len(query.embs) else None for query in queries]
         wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
         for start, segment in store.parts():
             docids = np.arange(len(segment)) if wanted is None else _within(wanted, start, len(segment))
             if not len(docids):
                 continue
-            tokens = scoring.vectors(segment, self.device)
-            for i, query in enumerate(queries):
-                if len(query.embs):
-                    scores = scoring.maxsim(
-                        query.embs, query.weights, tokens, segment, None if wanted is None else docids,
-                        num_threads=scoring.threads(self.num_threads), device=self.device,
-                    )  # fmt: skip
+            vectors = scorer.vectors(segment)
+            for i, query in enumerate(prepared):
+                if query is not None:
+                    scores = scorer.maxsim(query, segment, None if wanted is None else docids, vectors)
                     best[i] = _merge(best[i], docids + start, scores, self.num_results)
         return best
 

@@ -8,7 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "cells.hpp"
+#include "centroid_maxsim.hpp"
+#include "centroid_scores.hpp"
+#include "encode.hpp"
 #include "maxsim.hpp"
+#include "maxsim_codes.hpp"
+#include "nearest.hpp"
+#include "packed.hpp"
 
 namespace py = pybind11;
 
@@ -41,6 +48,170 @@ void define_maxsim(py::module_& m) {
           py::arg("num_threads"));
 }
 
+Array<std::uint8_t> pack(const Array<std::uint8_t>& levels, int nbits) {
+    const int dim = int(levels.shape(1));
+    Array<std::uint8_t> packed({levels.shape(0), py::ssize_t(lir::packed_width(dim, nbits))});
+    std::uint8_t* packed_data = packed.mutable_data();
+    py::gil_scoped_release release;
+    lir::pack(levels.data(), levels.shape(0), dim, nbits, packed_data);
+    return packed;
+}
+
+Array<std::uint8_t> unpack(const Array<std::uint8_t>& packed, int dim, int nbits) {
+    Array<std::uint8_t> levels({packed.shape(0), py::ssize_t(dim)});
+    std::uint8_t* level_data = levels.mutable_data();
+    py::gil_scoped_release release;
+    lir::unpack(packed.data(), packed.shape(0), dim, nbits, level_data);
+    return levels;
+}
+
+template <typename Number>
+py::tuple nearest(const Array<Number>& x, const Array<float>& centroids, int num_threads) {
+    Array<std::int32_t> codes(x.shape(0));
+    Array<float> scores(x.shape(0));
+    std::int32_t* code_data = codes.mutable_data();
+    float* score_data = scores.mutable_data();
+    {
+        py::gil_scoped_release release;
+        lir::nearest(x.data(), x.shape(0), int(x.shape(1)), centroids.data(), int(centroids.shape(0)), num_threads,
+                     code_data, score_data);
+    }
+    return py::make_tuple(codes, scores);
+}
+
+template <typename Number>
+Array<std::int32_t> nearest_groups(const Array<Number>& x, const Array<float>& centroids, int count, int num_threads) {
+    Array<std::int32_t> groups({x.shape(0), py::ssize_t(count)});
+    std::int32_t* group_data = groups.mutable_data();
+    py::gil_scoped_release release;
+    lir::nearest_groups(x.data(), x.shape(0), int(x.shape(1)), centroids.data(), int(centroids.shape(0)), count,
+                        num_threads, group_data);
+    return groups;
+}
+
+template <typename Number>
+py::tuple encode_residuals(const Array<Number>& x, const Array<float>& centroids, const Array<std::int32_t>& codes,
+                           const Array<float>& step, const Array<float>& lo, int nbits, int num_threads) {
+    const lir::Levels levels{step.data(), lo.data(), int(x.shape(1)), nbits};
+    Array<std::uint8_t> packed({x.shape(0), py::ssize_t(lir::packed_width(levels.dim, nbits))});
+    Array<float> norms(x.shape(0));
+    std::uint8_t* packed_data = packed.mutable_data();
+    float* norm_data = norms.mutable_data();
+    {
+        py::gil_scoped_release release;
+        lir::encode_residuals(x.data(), x.shape(0), centroids.data(),
+                              lir::Codes<std::int32_t>{codes.data(), centroids.shape(0)}, levels, num_threads,
+                              packed_data, norm_data);
+    }
+    return py::make_tuple(packed, norms);
+}
+
+Array<float> centroid_scores(const Array<std::int8_t>& query, const Array<float>& query_scale,
+                             const Array<std::int8_t>& centroids, const Array<float>& centroid_scale,
+                             int num_threads) {
+    const int rows = int(query.shape(0)), columns = (rows + 15) / 16 * 16;
+    Array<float> scores({centroids.shape(0), py::ssize_t(columns)});
+    float* score_data = scores.mutable_data();
+    py::gil_scoped_release release;
+    lir::centroid_scores(query.data(), query_scale.data(), rows, int(query.shape(1)), columns, centroids.data(),
+                         centroid_scale.data(), centroids.shape(0), num_threads, score_data);
+    return scores;
+}
+
+py::tuple score_table(const Array<float>& scores, int rows, int num_threads) {
+    Array<std::uint8_t> table({scores.shape(0), scores.shape(1)});
+    std::uint8_t* table_data = table.mutable_data();
+    float lo, step;
+    {
+        py::gil_scoped_release release;
+        lir::score_table(scores.data(), scores.shape(0), rows, int(scores.shape(1)), num_threads, table_data, &lo,
+                         &step);
+    }
+    return py::make_tuple(table, lo, step);
+}
+
+Array<std::int32_t> top_cells(const Array<float>& scores, int rows, int p) {
+    Array<std::int32_t> cells({rows, p});
+    std::int32_t* cell_data = cells.mutable_data();
+    py::gil_scoped_release release;
+    lir::TopCells top(scores.data(), scores.shape(0), int(scores.shape(1)), p);
+    for (int row = 0; row < rows; ++row) top.find(row, cell_data + std::int64_t(row) * p);
+    return cells;
+}
+
+Array<std::int64_t> candidates(const Array<std::int32_t>& cells, const Array<std::int64_t>& cell_offsets,
+                               const Array<std::int32_t>& cell_docs, std::int64_t num_docs) {
+    lir::DocumentSet found(num_docs);
+    std::int64_t size;
+    {
+        py::gil_scoped_release release;
+        const lir::Cells all{cell_offsets.data(), cell_offsets.size() - 1, cell_docs.data(), cell_docs.size()};
+        for (py::ssize_t k = 0; k < cells.size(); ++k) found.add(all, cells.data()[k]);
+        size = found.size();
+    }
+    Array<std::int64_t> docs(size);
+    found.list(docs.mutable_data());
+    return docs;
+}
+
+template <typename Code>
+Array<std::int32_t> centroid_maxsim(const Array<std::uint8_t>& table, int rows, const Array<Code>& doc_codes,
+                                    const Array<std::int64_t>& starts, const Array<std::int64_t>& ends,
+                                    int num_threads) {
+    Array<std::int32_t> scores(starts.size());
+    std::int32_t* score_data = scores.mutable_data();
+    py::gil_scoped_release release;
+    lir::centroid_maxsim(lir::CentroidTable{table.data(), rows, int(table.shape(1))},
+                         lir::Codes<Code>{doc_codes.data(), table.shape(0)},
+                         lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads, score_data);
+    return scores;
+}
+
+template <typename Code>
+Array<float> maxsim_codes(const Array<float>& centroid_scores, const Array<std::int8_t>& query,
+                          const Array<float>& query_scale, const Array<float>& query_bias, const Array<Code>& codes,
+                          const Array<std::uint8_t>& packed, const std::optional<Array<std::uint8_t>>& inv_norm,
+                          const std::optional<Array<float>>& inv_norm_table, const Array<std::int64_t>& starts,
+                          const Array<std::int64_t>& ends, int nbits, int num_threads) {
+    Array<float> scores(starts.size());
+    float* score_data = scores.mutable_data();
+    py::gil_scoped_release release;
+    const int rows = int(query.shape(0)), dim = int(query.shape(1));
+    const lir::ByteRows layout(dim, nbits);
+    const lir::QueryBytes bytes(query.data(), query_scale.data(), query_bias.data(), rows, dim, layout);
+    const lir::CodedTokens<Code> tokens{{codes.data(), centroid_scores.shape(0)},
+                                        centroid_scores.data(),
+                                        int(centroid_scores.shape(1)),
+                                        packed.data(),
+                                        packed.data() + packed.size(),
+                                        inv_norm ? inv_norm->data() : nullptr,
+                                        inv_norm_table ? inv_norm_table->data() : nullptr};
+    lir::maxsim_codes(bytes, layout, tokens, lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads,
+                      score_data);
+    return scores;
+}
+
+// Arguments are taken as they are or refused, never converted: a copy of an index would go unnoticed.
+template <typename Function, typename... Names>
+void define(py::module_& m, const char* name, Function function, Names... names) {
+    m.def(name, function, py::arg(names).noconvert()...);
+}
+
+template <typename Number>
+void define_for_numbers(py::module_& m) {
+    define(m, "nearest", &nearest<Number>, "x", "centroids", "num_threads");
+    define(m, "nearest_groups", &nearest_groups<Number>, "x", "centroids", "count", "num_threads");
+    define(m, "encode_residuals", &encode_residuals<Number>, "x", "centroids", "codes", "step", "lo", "nbits",
+           "num_threads");
+}
+
+template <typename Code>
+void define_for_codes(py::module_& m) {
+    define(m, "centroid_maxsim", &centroid_maxsim<Code>, "table", "n", "doc_codes", "starts", "ends", "num_threads");
+    define(m, "maxsim_codes", &maxsim_codes<Code>, "centroid_scores", "query", "query_scale", "query_bias", "codes",
+           "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "num_threads");
+}
+
 // Names of the builds that this processor and operating system can run, best first.
 std::vector<std::string> supported() {
 #if defined(__x86_64__)
@@ -66,5 +237,16 @@ std::vector<std::string> supported() {
 PYBIND11_MODULE(LIR_MODULE, m) {
     define_maxsim<float>(m);
     define_maxsim<std::uint16_t>(m);  // half precision, as bits
+    define(m, "pack", &pack, "levels", "nbits");
+    define(m, "unpack", &unpack, "packed", "dim", "nbits");
+    define_for_numbers<float>(m);
+    define_for_numbers<std::uint16_t>(m);  // half precision, as bits
+    define(m, "centroid_scores", &centroid_scores, "query", "query_scale", "centroids", "centroid_scale",
+           "num_threads");
+    define(m, "score_table", &score_table, "scores", "n", "num_threads");
+    define(m, "top_cells", &top_cells, "scores", "n", "p");
+    define(m, "candidates", &candidates, "cells", "cell_offsets", "cell_docs", "num_docs");
+    define_for_codes<std::uint16_t>(m);
+    define_for_codes<std::int32_t>(m);
     m.def("supported", &supported);
 }

@@ -1,9 +1,9 @@
 // Exact MaxSim over float or half-precision token vectors.
 //
 // Query rows lie in lanes. A tile of kTile tokens, from one or several documents, is widened to float in a small
-// scratch; one register tile is R tokens x V vectors of query rows with R * V = kAccumulators. Each dot product
-// is one chain of multiply-adds over the dimensions in order, whatever its place in a tile, so a score depends
-// neither on the other documents nor on the number of threads.
+// scratch; one register tile is R tokens x V vectors of query rows. Each dot product is one chain of multiply-adds
+// over the dimensions in order, whatever its place in a tile, so a score depends neither on the other documents nor
+// on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -19,9 +19,9 @@
 
 namespace lir {
 
-constexpr int kTile = 24;    // tokens widened at a time; a multiple of every register tile's height
+constexpr int kTile = 12;    // tokens widened at a time; GCC unrolls loops of at most 16 rounds
 constexpr int kDepth = 128;  // dimensions widened at a time; longer dot products are continued
-static_assert(kTile % kAccumulators == 0 && kAccumulators % 2 == 0, "register tiles must divide the tile");
+static_assert(kTile % std::min(kTile, kAccumulators / 2) == 0, "register tiles must divide the tile");
 static_assert(kDepth % kLanes == 0, "rows of the scratch must hold whole vectors");
 
 // Which tokens belong to which document to score: document k has the tokens starts[k] .. ends[k] - 1.
@@ -41,7 +41,8 @@ class QueryLanes {
             const int vector = row / kLanes, first = vector - vector % 2;
             float* block = values_.data() + std::size_t(first) * kLanes * dim;
             const int width = block_vectors(first) * kLanes;
-            for (int k = 0; k < dim; ++k) block[std::size_t(k) * width + row - first * kLanes] = query[std::size_t(row) * dim + k];
+            const int lane = row - first * kLanes;
+            for (int k = 0; k < dim; ++k) block[std::size_t(k) * width + lane] = query[std::size_t(row) * dim + k];
         }
     }
     int vectors() const { return vectors_; }
@@ -68,7 +69,7 @@ inline void widen(const std::uint16_t* from, int size, float* to) {
 // Adds to similarities[token][row] the products of `depth` dimensions, for kTile tokens and V vectors of rows.
 template <int V>
 void add_products(const float* tokens, const float* query, int depth, float* similarities, int stride) {
-    constexpr int R = kAccumulators / V;
+    constexpr int R = std::min(kTile, kAccumulators / V);
     for (int first = 0; first < kTile; first += R, tokens += R * kDepth, similarities += std::size_t(R) * stride) {
         vfloat sum[R][V];
         for (int r = 0; r < R; ++r)

@@ -11,7 +11,7 @@ template <typename T>
 class Buffer {
    public:
     explicit Buffer(std::size_t size)
-        : data_(static_cast<T*>(::operator new(size * sizeof(T) + kAlignment, std::align_val_t(kAlignment)))) {
+        : data_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(kAlignment)))) {
         std::memset(static_cast<void*>(data_), 0, size * sizeof(T));
     }
     ~Buffer() { ::operator delete(data_, std::align_val_t(kAlignment)); }

@@ -34,6 +34,7 @@ constexpr int kAccumulators = 12;
 #endif
 
 typedef float vfloat __attribute__((vector_size(kVectorBytes)));
+typedef std::int32_t vint __attribute__((vector_size(kVectorBytes)));
 typedef std::uint32_t vuint __attribute__((vector_size(kVectorBytes)));
 typedef std::uint16_t vhalf __attribute__((vector_size(kVectorBytes / 2)));
 
@@ -43,7 +44,21 @@ inline vfloat load(const float* from) {
     return x;
 }
 
+inline vint load(const std::int32_t* from) {
+    vint x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+
 inline void store(float* to, vfloat x) { std::memcpy(to, &x, sizeof x); }
+inline void store(std::int32_t* to, vint x) { std::memcpy(to, &x, sizeof x); }
+
+// 0, 1, 2, ...
+inline vint lane_numbers() {
+    vint x;
+    for (int i = 0; i < kLanes; ++i) x[i] = i;
+    return x;
+}
 
 inline vfloat splat(float x) {
 #if defined(__AVX512F__)
@@ -58,6 +73,20 @@ inline vfloat splat(float x) {
     return x - vfloat{};
 #endif
 }
+
+inline vint splat(std::int32_t x) {
+#if defined(__AVX512F__)
+    return vint(_mm512_set1_epi32(x));
+#elif defined(__AVX2__)
+    return vint(_mm256_set1_epi32(x));
+#elif defined(__x86_64__)
+    return vint(_mm_set1_epi32(x));
+#else
+    return x - vint{};
+#endif
+}
+
+inline vfloat to_float(vint x) { return __builtin_convertvector(x, vfloat); }
 
 // a * b + c, rounded once where the instruction set can. The compiler fuses nothing by itself
 // (-ffp-contract=off), so all builds that have this instruction agree bit for bit.

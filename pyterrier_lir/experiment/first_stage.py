@@ -1,0 +1,211 @@
+"""BM25 without a Java machine: pyterrier-pisa, or bm25s where PISA has no wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir.transformer import LirTransformer
+
+K1, B = 0.9, 0.4  # PISA's and Anserini's defaults
+_PACKAGES = {"pisa": "pyterrier_pisa", "bm25s": "bm25s"}
+_DOCNOS = "docnos.json"
+
+
+def bm25(
+    corpus: Iterable[dict[str, Any]], path: str | Path, num_results: int = 1000, *, engine: str | None = None
+) -> pt.Transformer:
+    """A BM25 retriever over a corpus; every column of the query stays in its output.
+
+    Args:
+        corpus: Documents with ``docno`` and ``text``. Not touched if there is an index at the path.
+        path: The folder of the index. It is there only once the index is finished.
+        num_results: Documents per query.
+        engine: ``"pisa"`` or ``"bm25s"``; None for the one that made the index, else the first that is installed.
+
+    Raises:
+        ImportError: If neither is installed.
+        ValueError: If the engine is unknown, or the corpus is empty or has docnos with blanks.
+    """
+    path = Path(path)
+    if engine is None:
+        engine = ("bm25s" if (path / _DOCNOS).exists() else "pisa") if path.exists() else installed_engine()
+    if engine not in _PACKAGES:
+        raise ValueError(f"engine is {engine!r}; expected one of {list(_PACKAGES)}, or None.")
+    if not path.exists():
+        building = path.with_name(path.name + ".building")
+        shutil.rmtree(building, ignore_errors=True)
+        building.parent.mkdir(parents=True, exist_ok=True)
+        _build_pisa(corpus, building) if engine == "pisa" else _build_bm25s(corpus, building)
+        building.replace(path)
+    return (PisaBM25 if engine == "pisa" else BM25S)(str(path), num_results=num_results)
+
+
+def installed_engine() -> str:
+    """The first engine that is installed.
+
+    Raises:
+        ImportError: If none is.
+    """
+    for engine, package in _PACKAGES.items():
+        if importlib.util.find_spec(package):
+            return engine
+    raise ImportError(
+        "BM25 needs pyterrier-pisa or bm25s, and neither is installed. Install one: pip install 'pyterrier-lir[demo]'"
+    )
+
+
+class _BM25(LirTransformer):
+    LABEL = "BM25"
+
+    def __init__(self, path: str, *, num_results: int = 1000) -> None:
+        self.path = path
+        self.num_results = num_results
+        self._opened: Any = None
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
+        """Fewer results of the same ranking."""
+        return type(self)(self.path, num_results=k) if k < self.num_results else None
+
+    def __reduce__(self) -> Any:
+        return _reopen, (type(self), self.path, self.num_results)  # another process opens its own
+
+
+class PisaBM25(_BM25):
+    """BM25 with PISA: stemmed by Porter2, without stop words (Terrier's list).
+
+    Expected columns: ``qid``, ``query``. Output: the columns of the query, and ``docno``, ``score``, ``rank``.
+    """
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Retrieves for every query of the frame."""
+        pt.validate.query_frame(inp, ["query"], context=self)
+        if self._opened is None:
+            import pyterrier_pisa
+
+            with _quiet():
+                index = pyterrier_pisa.PisaIndex(self.path, text_field="text")
+                self._opened = index.bm25(k1=K1, b=B, num_results=self.num_results)
+        return self._opened(inp)
+
+
+class BM25S(_BM25):
+    """BM25 with bm25s: stemmed by Porter2, without stop words (its own list). Equal scores are in index order.
+
+    Expected columns: ``qid``, ``query``. Output: the columns of the query, and ``docno``, ``score``, ``rank``.
+    """
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Retrieves for every query of the frame; documents that share no word with it are left out."""
+        pt.validate.query_frame(inp, ["query"], context=self)
+        if self._opened is None:
+            import bm25s
+
+            docnos = np.array(json.loads(Path(self.path, _DOCNOS).read_text()), dtype=object)
+            self._opened = bm25s.BM25.load(self.path), docnos
+        retriever, docnos = self._opened
+        found = [self._search(retriever, tokens) for tokens in _tokenize(inp["query"].tolist())]
+        docids = np.concatenate([ids for ids, _ in found]) if found else np.zeros(0, dtype=np.int64)
+        counts = [len(ids) for ids, _ in found]
+        rows = inp.iloc[np.repeat(np.arange(len(inp)), counts)].reset_index(drop=True)
+        return rows.assign(
+            docno=docnos[docids],
+            score=np.concatenate([scores for _, scores in found]) if found else np.zeros(0, dtype=np.float32),
+            rank=np.concatenate([np.arange(n) for n in counts]) if found else np.zeros(0, dtype=np.int64),
+        )
+
+    def _search(self, retriever: Any, tokens: list[str]) -> tuple[Any, Any]:
+        known = [token for token in tokens if token in retriever.vocab_dict]
+        if not known:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+        scores = retriever.get_scores(known)
+        best = np.argsort(-scores, kind="stable")[: self.num_results]
+        best = best[scores[best] > 0]
+        return best, scores[best]
+
+
+def _reopen(kind: type[_BM25], path: str, num_results: int) -> _BM25:
+    return kind(path, num_results=num_results)
+
+
+def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path) -> None:
+    """PISA reads the documents in a thread of its own, which dies in silence: errors are kept and raised here."""
+    import pyterrier_pisa
+
+    errors: list[BaseException] = []
+
+    def documents() -> Iterator[dict[str, Any]]:
+        try:
+            yield from _checked(corpus)
+        except BaseException as error:  # raised again below, in the thread of the caller
+            errors.append(error)
+
+    with _quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            pyterrier_pisa.PisaIndex(str(path), text_field="text").index(documents())
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        shutil.rmtree(path, ignore_errors=True)
+        raise errors[0]
+
+
+def _build_bm25s(corpus: Iterable[dict[str, Any]], path: Path) -> None:
+    import bm25s
+
+    documents = list(_checked(corpus))
+    retriever = bm25s.BM25(method="lucene", k1=K1, b=B)
+    retriever.index(_tokenize([document["text"] for document in documents]), show_progress=False)
+    retriever.save(str(path))
+    Path(path, _DOCNOS).write_text(json.dumps([document["docno"] for document in documents]))
+
+
+def _checked(corpus: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    empty = True
+    for document in corpus:
+        docno = document["docno"]
+        if not docno or any(c.isspace() for c in docno):
+            raise ValueError(f"the docno {docno!r} is blank or has blanks; expected none. Rename the document.")
+        empty = False
+        yield document
+    if empty:
+        raise ValueError("the corpus has no documents; expected at least one. Check the iterator: it may be used up.")
+
+
+def _tokenize(texts: list[str]) -> list[list[str]]:
+    import bm25s
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("english")
+    return bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)  # type: ignore
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps out what PISA's C++ code writes to the process's standard output and error."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)

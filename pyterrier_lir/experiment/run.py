@@ -1,0 +1,302 @@
+"""One experiment: a dataset, an encoder, several systems, measured for quality and for time.
+
+Queries are encoded once, and the time of that is one column; the time of retrieving from the encoded query is another.
+Both are taken query by query, one at a time, as a user waits for them, after an explicit warm-up that is not counted.
+The rankings that were timed are the ones that are evaluated, by `pt.Experiment`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir.experiment import environment
+from pyterrier_lir.experiment.collection import Collection, open_collection, safe_name
+from pyterrier_lir.experiment.first_stage import bm25
+from pyterrier_lir.experiment.systems import Parts, Spec, parse_systems
+
+if TYPE_CHECKING:
+    from pyterrier_lir.encode.base import Encoder
+    from pyterrier_lir.index.artifact import LirIndex
+
+_log = logging.getLogger(__name__)
+
+SYSTEMS = "bm25,exhaustive,plaid,rerank:num=100"
+MEASURES = "nDCG@10,R@100,RR@10,AP"
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment found.
+
+    Attributes:
+        results: One row per system: its measures, times in milliseconds, and `pt.Experiment`'s comparison with the
+            baseline: queries that got better (``+``) and worse (``-``), p-values, plain and corrected (Holm).
+        perquery: One row per system and query.
+        rankings: The ranking of each system.
+        topics: The queries, ``qid, query``.
+        environment: Versions, machine, dataset, encoder, settings.
+        baseline: The system that the others are compared with.
+    """
+
+    results: pd.DataFrame
+    perquery: pd.DataFrame
+    rankings: dict[str, pd.DataFrame]
+    topics: pd.DataFrame
+    environment: dict[str, Any]
+    baseline: str | None
+
+    @property
+    def measures(self) -> list[str]:
+        """The names of the measures."""
+        return list(self.environment["settings"]["measures"])
+
+    def save(self, out: str | Path) -> Path:
+        """Writes results.csv, perquery.csv, environment.json, runs/, tradeoff.png and report.html.
+
+        Returns:
+            The path of the report.
+        """
+        from pyterrier_lir.experiment.plots import tradeoff_plot
+        from pyterrier_lir.experiment.report import render
+
+        out = Path(out)
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+        self.results.to_csv(out / "results.csv", index=False)
+        self.perquery.to_csv(out / "perquery.csv", index=False)
+        (out / "environment.json").write_text(json.dumps(self.environment, indent=2) + "\n")
+        for name, ranking in self.rankings.items():
+            pt.io.write_results(ranking, str(out / "runs" / f"{safe_name(name)}.res.gz"), run_name=safe_name(name))
+        tradeoff_plot(self.results, y=self.measures[0]).savefig(out / "tradeoff.png")
+        report = out / "report.html"
+        report.write_text(render(self, (out / "tradeoff.png").read_bytes()), encoding="utf-8")
+        return report
+
+
+def run_experiment(
+    dataset: str | Collection,
+    encoder: Encoder,
+    systems: str | Sequence[str] = SYSTEMS,
+    measures: str | Sequence[str] = MEASURES,
+    *,
+    folder: str | Path,
+    index_path: str | Path | None = None,
+    nbits: int = 4,
+    keep_embs: bool = False,
+    baseline: str | None = None,
+    num_threads: int | None = None,
+    warm_up: int = WARM_UP,
+    command: str | None = None,
+) -> Outcome:
+    """Indexes what is not indexed yet, runs the systems, times and evaluates them.
+
+    Args:
+        dataset: A name for `pt.get_dataset`, or an opened collection (`open_collection`).
+        encoder: Encodes documents and queries.
+        systems: As `parse_systems` reads them.
+        measures: Names of ir_measures; the first is the one that is plotted.
+        folder: Where indexes are kept, by dataset and encoder; one that was interrupted is gone on with.
+        index_path: The late-interaction index; None for one in the folder.
+        nbits: Bits per dimension of a compressed token, for an index that is made now.
+        keep_embs: Whether it keeps the vectors as well, so that exact scores are exact.
+        baseline: The system that the others are compared with; None for the first.
+        num_threads: Threads that the methods may use; None for all cores.
+        warm_up: Queries that each system answers before its times are taken.
+        command: How the experiment can be run again, for the record.
+
+    Raises:
+        ValueError: If a system, a measure or the baseline is not known, or the index is another collection's.
+    """
+    specs, parsed, base = check(systems, measures, baseline)
+    collection = open_collection(dataset) if isinstance(dataset, str) else dataset
+    folder = Path(folder) / collection.label
+    name = f"{safe_name(encoder.fingerprint)}-{nbits}bit{'-fp16' if keep_embs else ''}.lir"
+    options = {"nbits": nbits, "keep_embs": keep_embs}
+    index, seconds = _index(collection, encoder, Path(index_path or folder / name), options)
+    parts = Parts(
+        index, encoder, lambda k: bm25(collection.corpus(), folder / "bm25", k), collection.text_loader, num_threads
+    )  # fmt: skip
+    topics = encode(collection.topics, encoder, warm_up=warm_up)
+    rankings, times = {}, {}
+    for spec in specs:
+        name, columns = str(spec), list(topics) if spec.encodes else ["qid", "query"]
+        rankings[name], times[name] = run_timed(spec.build(parts), topics[columns], warm_up=warm_up, name=name)
+    results, perquery = _evaluate(rankings, collection, parsed, base)
+    results, perquery = _with_times(specs, results, perquery, topics, times)
+    about = {
+        "dataset": _about_dataset(collection),
+        "encoder": _about_encoder(encoder),
+        "index": _about_index(index, seconds),
+        "settings": {
+            "systems": [str(spec) for spec in specs], "measures": [str(measure) for measure in parsed],
+            "baseline": base, "warm_up": warm_up, "seed": collection.seed, "command": command,
+        },
+    }  # fmt: skip
+    return Outcome(results, perquery, rankings, collection.topics, {**environment.describe(num_threads), **about}, base)
+
+
+def check(
+    systems: str | Sequence[str], measures: str | Sequence[str], baseline: str | None
+) -> tuple[list[Spec], list[Any], str | None]:
+    """Reads what is to be compared, before anything takes time.
+
+    Returns:
+        The systems, the measures of ir_measures, and the baseline's name; None where there is nothing to compare with.
+
+    Raises:
+        ValueError: If one of them is not known.
+    """
+    specs = parse_systems(systems)
+    return specs, _parse_measures(measures), _choose_baseline(specs, baseline)
+
+
+def encode(topics: pd.DataFrame, encoder: Encoder, *, warm_up: int = WARM_UP) -> pd.DataFrame:
+    """The topics with their embeddings, and the milliseconds that each took: ``encode_ms``."""
+    frame, times = run_timed(encoder.query_encoder(), topics, warm_up=warm_up, name="encoding queries")
+    return frame.assign(encode_ms=times)
+
+
+def run_timed(
+    system: pt.Transformer, topics: pd.DataFrame, *, warm_up: int = WARM_UP, name: str = "system"
+) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Runs a system on one topic at a time.
+
+    Args:
+        system: From topics to whatever.
+        topics: One row per query.
+        warm_up: So many topics are run before, untimed: the first call opens files and loads models.
+        name: For the progress bar.
+
+    Returns:
+        All output, in the order of the topics, and the milliseconds of each topic.
+    """
+    rows = [topics.iloc[[i]].reset_index(drop=True) for i in range(len(topics))]
+    for row in rows[:warm_up]:
+        system(row)
+    times, outputs = np.zeros(len(rows)), []
+    for i, row in enumerate(pt.tqdm(rows, desc=name, unit="q")):
+        start = time.perf_counter()
+        output = system(row)
+        times[i] = (time.perf_counter() - start) * 1000
+        outputs.append(output)
+    return pd.concat(outputs, ignore_index=True), times
+
+
+def _parse_measures(measures: str | Sequence[str]) -> list[Any]:
+    import ir_measures
+
+    names = measures.split(",") if isinstance(measures, str) else list(measures)
+    parsed = []
+    for name in (name.strip() for name in names if name.strip()):
+        try:
+            parsed.append(ir_measures.parse_measure(name))
+        except (ValueError, NameError) as error:
+            raise ValueError(
+                f"the measure {name!r} is unknown; expected names of ir_measures, such as {MEASURES}. "
+                "They are listed at https://ir-measur.es/en/latest/measures.html"
+            ) from error
+    if not parsed:
+        raise ValueError(f"no measure was named; expected at least one, such as {MEASURES}.")
+    return list(dict.fromkeys(parsed))
+
+
+def _choose_baseline(specs: list[Spec], baseline: str | None) -> str | None:
+    names = [str(spec) for spec in specs]
+    if baseline is None:
+        return names[0] if len(names) > 1 else None
+    chosen = str(parse_systems(baseline)[0])
+    if chosen not in names:
+        raise ValueError(f"the baseline {baseline!r} is not among the systems; expected one of {names}.")
+    return chosen if len(names) > 1 else None
+
+
+def _index(
+    collection: Collection, encoder: Encoder, path: Path, options: dict[str, Any]
+) -> tuple[LirIndex, float | None]:
+    """The index of the collection, and the seconds it took to make, if it was made now."""
+    from pyterrier_lir.index.artifact import LirIndex
+
+    index, seconds = LirIndex(path), None
+    if not index.built:
+        _log.info("indexing %s into %s", collection.name, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        (index.unseen() >> encoder >> index.indexer(resume=True, **options)).index(collection.corpus())
+        seconds = round(time.perf_counter() - start, 1)
+    found, wanted = (len(index), index.store.encoder), (collection.num_documents, encoder.fingerprint)
+    if found != wanted:
+        raise ValueError(
+            f"the index {environment.public_path(path)} has {found[0]} documents by the encoder {found[1]!r}; expected "
+            f"{wanted[0]} by {wanted[1]!r}. Name another path for the index, or delete it to have it made anew."
+        )
+    return index, seconds
+
+
+def _evaluate(
+    rankings: dict[str, pd.DataFrame], collection: Collection, measures: list[Any], base: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    found = {name: ranking[["qid", "docno", "score", "rank"]] for name, ranking in rankings.items()}
+    arguments = (collection.topics, collection.qrels, measures)
+    results = pt.Experiment(found, *arguments, baseline=base, correction="holm" if base else None)
+    names = ["name", *map(str, measures)]
+    results = results[names + [column for column in results if column not in names]]
+    return results, pt.Experiment(found, *arguments, perquery=True)
+
+
+def _with_times(
+    specs: list[Spec], results: pd.DataFrame, perquery: pd.DataFrame, topics: pd.DataFrame, times: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Puts the times beside the measures: medians per system, single ones per query."""
+    single = pd.concat([
+        pd.DataFrame({
+            "name": str(spec), "qid": topics["qid"], "encode_ms": topics["encode_ms"] if spec.encodes else 0.0,
+            "retrieve_ms": times[str(spec)],
+        })
+        for spec in specs
+    ])  # fmt: skip
+    by_system = single.groupby("name", sort=False)
+    table = by_system[["encode_ms", "retrieve_ms"]].median()
+    table["retrieve_ms_mean"] = by_system["retrieve_ms"].mean()
+    table["retrieve_ms_p95"] = by_system["retrieve_ms"].quantile(0.95)
+    position = next((i for i, column in enumerate(results) if column.endswith(" +")), len(results.columns))
+    measured, compared = results.iloc[:, :position], results.iloc[:, position:]
+    results = pd.concat([measured, table.loc[results["name"]].reset_index(drop=True), compared], axis=1)
+    wide = perquery.pivot(index=["name", "qid"], columns="measure", values="value").reset_index()
+    wide = single.merge(wide, on=["name", "qid"], how="left")
+    names = [name for name in measured if name != "name"]
+    return results, wide[["name", "qid", *names, "encode_ms", "retrieve_ms"]]
+
+
+def _about_dataset(collection: Collection) -> dict[str, Any]:
+    return {
+        "id": collection.name, "documents": collection.num_documents, "queries": len(collection.topics),
+        "judgements": len(collection.qrels), "fields": list(collection.fields), "sha256": collection.checksum,
+    }  # fmt: skip
+
+
+def _about_encoder(encoder: Encoder) -> dict[str, Any]:
+    about = {"class": type(encoder).__name__, "fingerprint": encoder.fingerprint}
+    arguments = {a.name: a.value for a in pt.inspect.transformer_attributes(encoder)}
+    if "model" in arguments and Path(arguments["model"]).exists():
+        arguments["model"] = environment.public_path(arguments["model"])
+    return {**about, **{k: v for k, v in arguments.items() if isinstance(v, (str, int, float, bool, type(None)))}}
+
+
+def _about_index(index: LirIndex, seconds: float | None) -> dict[str, Any]:
+    files = [path for path in Path(index.path).rglob("*") if path.is_file()]  # type: ignore[arg-type]
+    return {
+        "documents": len(index), "dim": index.dim, "tokens": index.store.manifest["tokens"],
+        **index.store.manifest["parameters"], "centroids": index.store.manifest["centroids"],
+        "megabytes": round(sum(f.stat().st_size for f in files) / 1e6, 1),
+        "seconds_to_make": seconds,
+    }  # fmt: skip

@@ -1,0 +1,171 @@
+"""Stage 1 of a build: documents stream to disk as fp16 segments, each checked, each segment made durable when full."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyterrier_lir import columns
+from pyterrier_lir.index.segment import Segment, SegmentWriter
+
+Record = dict[str, Any]
+
+
+class Spool:
+    """Checks every document of a build and writes it to the open segment.
+
+    Args:
+        path: The folder of the segments.
+        left: The segments that are there already.
+        limit: Bytes of token vectors after which a segment is finished.
+    """
+
+    def __init__(self, path: Path, left: list[Path], limit: int) -> None:
+        self.path = path
+        self.limit = limit
+        self.seen = SeenDocnos([Segment(entry) for entry in left])
+        self.number = len(left) + 1
+        self.documents = self.seen.stored
+        first = self.seen.segments[0] if left else None
+        self.dim = max((segment.dim for segment in self.seen.segments), default=0)
+        self.encoder = first.encoder if first else None
+        self.tok_ids = first.tok_ids is not None if first else False
+        self.started = first is not None
+        self.writer: SegmentWriter | None = None
+
+    def fill(self, records: Iterable[Record]) -> None:
+        """Stores all records; after an error the finished segments stay."""
+        try:
+            for record in records:
+                self.append(record)
+            self.finish_segment()
+        finally:
+            if self.writer is not None:
+                self.writer.abandon()
+
+    def append(self, record: Record) -> None:
+        """Checks one document and stores it."""
+        docno = _docno(record)
+        try:
+            embs, tok_ids = columns.as_document(
+                record.get(columns.DOC_EMBS), record.get(columns.DOC_TOK_IDS), self.dim or None
+            )
+            half = _half(embs)
+            self._check_constant(record, half)
+        except ValueError as error:
+            raise ValueError(f"Document {docno!r} cannot be indexed: {error}") from error
+        self.seen.add(docno)
+        if self.writer is None:
+            target = self.path / f"{self.number:06d}"
+            self.writer = SegmentWriter(target, dim=self.dim, encoder=self.encoder, tok_ids=self.tok_ids)
+        self.writer.append(docno, half, tok_ids)
+        self.documents += 1
+        if self.writer.bytes >= self.limit:
+            self.finish_segment()
+
+    def finish_segment(self) -> None:
+        """Makes the open segment durable."""
+        if self.writer is not None:
+            self.writer.finish()
+            self.seen.next_segment(Segment(self.writer.path))
+            self.number += 1
+            self.writer = None
+
+    def _check_constant(self, record: Record, embs: npt.NDArray[np.float16]) -> None:
+        """The encoder, the dimension and the presence of token ids are the same for all documents."""
+        encoder, has_ids = record.get(columns.DOC_ENCODER), record.get(columns.DOC_TOK_IDS) is not None
+        if not self.started:
+            self.started, self.encoder, self.tok_ids = True, encoder, has_ids
+        if encoder != self.encoder:
+            raise ValueError(
+                f"its {columns.DOC_ENCODER} is {encoder!r}; expected {self.encoder!r} as for the documents before it. "
+                "Encode all documents of an index with one encoder."
+            )
+        if has_ids != self.tok_ids:
+            state = "has" if has_ids else "lacks"
+            raise ValueError(
+                f"it {state} {columns.DOC_TOK_IDS}, unlike the documents before it; expected them for all documents or "
+                "for none."
+            )
+        if not self.dim and embs.shape[1]:
+            if self.writer is not None:  # only documents without rows so far: begin a segment that knows the width
+                self.finish_segment()
+            self.dim = embs.shape[1]
+
+
+class SeenDocnos:
+    """Which docnos were stored: 8 bytes each, because a large collection has more names than fit into memory."""
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.segments: list[Segment] = []
+        self.hashes: list[npt.NDArray[np.uint64]] = []
+        self.current: set[str] = set()
+        for segment in segments:
+            self.next_segment(segment)
+
+    @property
+    def stored(self) -> int:
+        """Documents in finished segments."""
+        return sum(map(len, self.segments))
+
+    def add(self, docno: str) -> None:
+        """Notes a docno.
+
+        Raises:
+            ValueError: If it was there already.
+        """
+        if docno in self.current or self._stored(docno):
+            raise ValueError(
+                f"The docno {docno!r} occurs twice; expected every document once. Remove the second one, or filter "
+                "what is stored already with index.unseen()."
+            )
+        self.current.add(docno)
+
+    def next_segment(self, segment: Segment) -> None:
+        """The docnos since the last call now lie in a finished segment."""
+        hashes = np.sort(np.array([_hash(docno) for docno in segment.docnos], dtype=np.uint64))
+        del segment.docnos  # cached; read again only where a hash agrees
+        self.segments.append(segment)
+        self.hashes.append(hashes)
+        self.current = set()
+
+    def _stored(self, docno: str) -> bool:
+        value = np.uint64(_hash(docno))
+        for segment, hashes in zip(self.segments, self.hashes, strict=True):
+            at = np.searchsorted(hashes, value)
+            if at < len(hashes) and hashes[at] == value and docno in segment.docnos:
+                return True
+        return False
+
+
+def _docno(record: Record) -> str:
+    if "docno" not in record or columns.DOC_EMBS not in record:
+        missing = [name for name in ("docno", columns.DOC_EMBS) if name not in record]
+        raise ValueError(
+            f"A document has no {' and no '.join(missing)}, only {sorted(record)}; expected docno and "
+            f"{columns.DOC_EMBS}. Put the encoder first: (encoder >> index).index(corpus)."
+        )
+    docno = record["docno"]
+    if not isinstance(docno, str) or not docno:
+        raise ValueError(f"The docno {docno!r} is a {type(docno).__name__}; expected a non-empty string: str(docno).")
+    return docno
+
+
+def _half(embs: columns.Floats) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = embs.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ValueError(
+            f"doc_embs holds {np.abs(embs).max():g}; expected values within +-65504, the range of float16. "
+            "Normalise the vectors."
+        )
+    return half
+
+
+def _hash(docno: str) -> int:
+    return int.from_bytes(hashlib.blake2b(docno.encode(), digest_size=8).digest(), "little")

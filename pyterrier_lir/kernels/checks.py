@@ -1,0 +1,89 @@
+"""Checks of arguments that several kernels share; each names what is wrong and what to do."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyterrier_lir.kernels import reference
+
+_MAX_DIM = 65_536  # sums of that many products of a byte and an int8 fit into 32 bits
+
+
+def check_array(name: str, array: np.ndarray, ndim: int, *dtypes: type[np.generic]) -> None:
+    """Raises unless ``array`` is a C-contiguous NumPy array of one of these types and of ``ndim`` dimensions."""
+    expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+    if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{name} is {got}, but must be a NumPy array of {expected}; convert it with np.asarray")
+    if array.ndim != ndim:
+        raise ValueError(f"{name} has shape {array.shape}, but must have {ndim} dimension{'s' if ndim > 1 else ''}")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name} is not C-contiguous; copy it with np.ascontiguousarray")
+
+
+def check_length(name: str, array: np.ndarray, length: int, each: str) -> None:
+    """Raises unless ``array`` has ``length`` entries, one for each of what ``each`` names."""
+    if len(array) != length:
+        raise ValueError(f"{name} has {len(array)} entries, but must have {length}, one for each {each}")
+
+
+def check_query_bytes(query: npt.NDArray[np.int8], query_scale: npt.NDArray[np.float32]) -> None:
+    """Raises unless these are a query's rows as int8 and their scales."""
+    check_array("query", query, 2, np.int8)
+    if not 1 <= query.shape[1] <= _MAX_DIM:
+        raise ValueError(f"query has {query.shape[1]} dimensions, but must have 1 to {_MAX_DIM}")
+    check_array("query_scale", query_scale, 1, np.float32)
+    check_length("query_scale", query_scale, len(query), "query row")
+
+
+def check_score_columns(name: str, scores: np.ndarray, n: int) -> None:
+    """Raises unless the matrix has the columns that ``n`` query rows take."""
+    expected = reference.padded_rows(n)
+    if n < 0 or scores.shape[1] != expected:
+        raise ValueError(
+            f"{name} has {scores.shape[1]} columns for {n} query rows, but must have {expected}: the number of rows, "
+            "rounded up to a multiple of 16"
+        )
+
+
+def check_num_threads(num_threads: int) -> None:
+    """Raises unless there is a thread to do the work."""
+    if num_threads < 1:
+        raise ValueError(f"num_threads is {num_threads}, but at least 1 thread must do the work")
+
+
+def as_bits(x: npt.NDArray[np.floating[Any]], kernels: ModuleType) -> npt.NDArray[Any]:
+    """``x`` as ``kernels`` take it: C++ has no half-precision type, so compiled ones get its bits."""
+    return x.view(np.uint16) if kernels is not reference and x.dtype == np.float16 else x
+
+
+def document_ranges(
+    offsets: npt.NDArray[np.int64], docids: npt.NDArray[np.int64] | None, num_tokens: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First token and end of every document to score; raises unless all of them lie within the tokens."""
+    check_array("offsets", offsets, 1, np.int64)
+    if len(offsets) == 0:
+        raise ValueError("offsets is empty, but N documents have N + 1 offsets; for no documents give [0]")
+    if docids is None:
+        starts, ends = offsets[:-1], offsets[1:]
+    else:
+        check_array("docids", docids, 1, np.int64)
+        num_docs = len(offsets) - 1
+        outside = (docids < 0) | (docids >= num_docs)
+        if outside.any():
+            raise ValueError(
+                f"docids contains {docids[outside][0]}, but there are {num_docs} documents, 0 to {num_docs - 1}; "
+                "do the ids come from another index?"
+            )
+        starts, ends = offsets[docids], offsets[docids + 1]
+    wrong = (starts < 0) | (starts > ends) | (ends > num_tokens)
+    if wrong.any():
+        k = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"offsets gives document {k if docids is None else docids[k]} the tokens {starts[k]} to {ends[k]}, but "
+            f"offsets must not decrease and lie within 0 to {num_tokens}, the number of tokens; "
+            "are the tokens cut off, or from another index?"
+        )
+    return starts, ends

@@ -1,0 +1,133 @@
+// Which centroids are best for each query row, and which documents their cells hold.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "memory.hpp"
+#include "vec.hpp"
+
+namespace lir {
+
+// cells[i * p ..]: the p best centroids of column i, best first, ties by number.
+//
+// The p-th largest of the maxima over blocks of centroids is a bound that at least p centroids reach; all of the best
+// ones reach it too, and lie in blocks whose maximum does. So most blocks are read once, to find their maxima.
+class TopCells {
+   public:
+    TopCells(const float* scores, std::int64_t num_centroids, int columns, int p)
+        : scores_(scores),
+          num_centroids_(num_centroids),
+          columns_(columns),
+          p_(p),
+          block_(std::clamp<std::int64_t>(num_centroids / std::max(128, 8 * p), 4, 128)),
+          num_blocks_((num_centroids + block_ - 1) / block_),
+          maxima_(std::size_t(num_blocks_) * columns) {
+        for (std::int64_t b = 0; b < num_blocks_; ++b) find_maxima(b);
+    }
+
+    void find(int column, std::int32_t* cells) {
+        const float bound = lower_bound(column);
+        found_.clear();
+        for (std::int64_t b = 0; b < num_blocks_; ++b) {
+            if (!(maxima_.data()[b * columns_ + column] >= bound)) continue;
+            for (std::int64_t c = b * block_; c < block_end(b); ++c) {
+                const float score = scores_[c * columns_ + column];
+                if (score >= bound) found_.emplace_back(-score, std::int32_t(c));
+            }
+        }
+        if (std::int64_t(found_.size()) < p_) throw std::invalid_argument("scores contains NaN");
+        std::partial_sort(found_.begin(), found_.begin() + p_, found_.end());
+        for (int k = 0; k < p_; ++k) cells[k] = found_[std::size_t(k)].second;
+    }
+
+   private:
+    std::int64_t block_end(std::int64_t b) const { return std::min(num_centroids_, (b + 1) * block_); }
+
+    void find_maxima(std::int64_t b) {
+        for (int column = 0; column < columns_; column += kLanes) {
+            vfloat largest = splat(-std::numeric_limits<float>::infinity());
+            for (std::int64_t c = b * block_; c < block_end(b); ++c)
+                largest = maximum(load(scores_ + c * columns_ + column), largest);
+            store(maxima_.data() + b * columns_ + column, largest);
+        }
+    }
+
+    float lower_bound(int column) {
+        if (num_blocks_ < p_) return -std::numeric_limits<float>::infinity();
+        sorted_.clear();
+        for (std::int64_t b = 0; b < num_blocks_; ++b) sorted_.push_back(maxima_.data()[b * columns_ + column]);
+        std::nth_element(sorted_.begin(), sorted_.begin() + (p_ - 1), sorted_.end(), std::greater<float>());
+        return sorted_[std::size_t(p_ - 1)];
+    }
+
+    const float* scores_;
+    std::int64_t num_centroids_;
+    int columns_, p_;
+    std::int64_t block_, num_blocks_;
+    Buffer<float> maxima_;
+    std::vector<float> sorted_;
+    std::vector<std::pair<float, std::int32_t>> found_;
+};
+
+// Where each cell's documents begin in a list of documents.
+struct Cells {
+    const std::int64_t* offsets;
+    std::int64_t num_cells;
+    const std::int32_t* docs;
+    std::int64_t num_entries;
+};
+
+// One bit for each document, set by the cells that hold it.
+class DocumentSet {
+   public:
+    explicit DocumentSet(std::int64_t num_docs)
+        : num_docs_(num_docs), bits_(static_cast<std::size_t>((num_docs + 63) / 64)) {}
+
+    void add(const Cells& cells, std::int32_t cell) {
+        using std::to_string;
+        if (cell < 0 || cell >= cells.num_cells)
+            throw std::invalid_argument("cells contains " + to_string(cell) + ", but there are " +
+                                        to_string(cells.num_cells) + " cells; are they from another index?");
+        const std::int64_t start = cells.offsets[cell], end = cells.offsets[cell + 1];
+        if (start < 0 || start > end || end > cells.num_entries)
+            throw std::invalid_argument("cell_offsets gives cell " + to_string(cell) + " the entries " +
+                                        to_string(start) + " to " + to_string(end) +
+                                        ", but they must not decrease and lie within 0 to " +
+                                        to_string(cells.num_entries) +
+                                        ", the number of entries; is the file cut off?");
+        for (std::int64_t k = start; k < end; ++k) {
+            const std::int32_t doc = cells.docs[k];
+            if (doc < 0 || doc >= num_docs_)
+                throw std::invalid_argument("cell_docs contains " + to_string(doc) + ", but there are " +
+                                            to_string(num_docs_) + " documents; are they from another index?");
+            bits_[std::size_t(doc) / 64] |= std::uint64_t(1) << (doc % 64);
+        }
+    }
+
+    std::int64_t size() const {
+        std::int64_t size = 0;
+        for (const std::uint64_t word : bits_) size += __builtin_popcountll(word);
+        return size;
+    }
+
+    // Ascending.
+    void list(std::int64_t* docs) const {
+        for (std::size_t i = 0; i < bits_.size(); ++i)
+            for (std::uint64_t word = bits_[i]; word != 0; word &= word - 1)
+                *docs++ = std::int64_t(i) * 64 + __builtin_ctzll(word);
+    }
+
+   private:
+    std::int64_t num_docs_;
+    std::vector<std::uint64_t> bits_;
+};
+
+}  // namespace lir

@@ -1,0 +1,146 @@
+// Integer products of rows of bytes (0 to 255) with a query's int8 rows; exact, so the same on every machine.
+//
+// The query's rows lie in lanes of 32 bits, each of which holds a group of neighbouring dimensions: one instruction
+// multiplies a group of a token's, repeated in every lane, with those of all rows.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "maxsim.hpp"
+#include "memory.hpp"
+#include "packed.hpp"
+#include "vec.hpp"
+
+namespace lir {
+
+// Groups are four bytes. But without VNNI, x86 adds byte products in pairs and in 16 bits, where 255 * -128 * 2 has no
+// room (15 * -128 * 2 has): there, rows of whole bytes are widened, and groups are two numbers of 16 bits.
+#if defined(__AVX512VNNI__) || !defined(__x86_64__)
+constexpr bool kWidens = false;
+#else
+constexpr bool kWidens = true;
+#endif
+
+// sum + the products of the groups in every lane; numbers of `group` are unsigned.
+template <bool kWide>
+inline vint add_dots(vint sum, vint group, vint query) {
+#if defined(__AVX512VNNI__)
+    return vint(_mm512_dpbusd_epi32(__m512i(sum), __m512i(group), __m512i(query)));
+#elif defined(__AVX512BW__)
+    const __m512i pairs = kWide ? __m512i(group) : _mm512_maddubs_epi16(__m512i(group), __m512i(query));
+    return sum + vint(_mm512_madd_epi16(pairs, kWide ? __m512i(query) : _mm512_set1_epi16(1)));
+#elif defined(__AVX2__)
+    const __m256i pairs = kWide ? __m256i(group) : _mm256_maddubs_epi16(__m256i(group), __m256i(query));
+    return sum + vint(_mm256_madd_epi16(pairs, kWide ? __m256i(query) : _mm256_set1_epi16(1)));
+#elif defined(__SSSE3__)
+    const __m128i pairs = kWide ? __m128i(group) : _mm_maddubs_epi16(__m128i(group), __m128i(query));
+    return sum + vint(_mm_madd_epi16(pairs, kWide ? __m128i(query) : _mm_set1_epi16(1)));
+#else
+    for (int shift = 24; shift >= 0; shift -= 8) sum += ((group << shift >> 24) & 255) * (query << shift >> 24);
+    return sum;
+#endif
+}
+
+// Packed rows of a number of dimensions, and what they look like for the products: dimensions in order, in groups.
+struct ByteRows {
+    ByteRows(int dim, int nbits)
+        : width(packed_width(dim, nbits)),
+          wide(kWidens && nbits == 8),
+          groups(wide ? (width + 1) / 2 : (8 / nbits * width + 3) / 4),
+          planes(width, nbits, width),
+          stride(wide ? 4 * groups : planes.size) {}
+
+    // `end` is the end of all packed rows; every byte is xor-ed with `flip` first.
+    void read(const std::uint8_t* packed, int rows, const std::uint8_t* end, std::uint8_t flip,
+              std::uint8_t* to) const {
+        if (!wide) return unpack(packed, rows, end, planes, flip, to);
+        for (int r = 0; r < rows; ++r, packed += width, to += stride) {
+            auto* row = reinterpret_cast<std::uint16_t*>(to);
+            for (int k = 0; k < width; ++k) row[k] = std::uint16_t(packed[k] ^ flip);
+        }
+    }
+
+    int width;  // bytes of a packed row
+    bool wide;
+    int groups;
+    Planes planes;
+    int stride;  // bytes from row to row
+};
+
+// The query's rows as lanes, in blocks of two vectors like QueryLanes; a block holds the rows' first group of
+// dimensions, then the second, and so on. Lanes without a row and dimensions without a value are zero.
+class ByteLanes {
+   public:
+    ByteLanes(const std::int8_t* query, int rows, int dim, const ByteRows& layout)
+        : vectors_((rows + kLanes - 1) / kLanes),
+          groups_(layout.groups),
+          values_(std::size_t(vectors_) * groups_ * kVectorBytes) {
+        const int size = layout.wide ? 2 : 4;  // of a group
+        for (int row = 0; row < rows; ++row) {
+            const int vector = row / kLanes, first = vector - vector % 2;
+            const int width = block_vectors(first) * kLanes, lane = row - first * kLanes;
+            for (int k = 0; k < dim; ++k) {
+                std::int8_t* group = values_.data() + std::size_t(first) * groups_ * kVectorBytes +
+                                     (std::size_t(k / size) * width + lane) * 4;
+                const std::int8_t value = query[std::size_t(row) * dim + k];
+                if (layout.wide)
+                    reinterpret_cast<std::int16_t*>(group)[k % 2] = value;
+                else
+                    group[k % 4] = value;
+            }
+        }
+    }
+    int vectors() const { return vectors_; }
+    int block_vectors(int first) const { return std::min(2, vectors_ - first); }
+    const std::int8_t* block(int first) const { return values_.data() + std::size_t(first) * groups_ * kVectorBytes; }
+
+   private:
+    int vectors_, groups_;
+    Buffer<std::int8_t> values_;
+};
+
+// products[row * columns + lane] of kTile rows with V vectors of the query
+template <int V, bool kWide>
+inline void dot_tile(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups, std::int32_t* products,
+                     int columns) {
+    constexpr int R = std::min(kTile, kAccumulators / V);
+    for (int first = 0; first < kTile; first += R, rows += R * stride, products += R * columns) {
+        vint sum[R][V] = {};
+        for (int g = 0; g < groups; ++g) {
+            vint q[V];
+            for (int v = 0; v < V; ++v) std::memcpy(&q[v], query + (g * V + v) * kVectorBytes, kVectorBytes);
+            for (int r = 0; r < R; ++r) {
+                std::int32_t group;
+                std::memcpy(&group, rows + r * stride + 4 * g, sizeof group);
+                const vint x = splat(group);
+                for (int v = 0; v < V; ++v) sum[r][v] = add_dots<kWide>(sum[r][v], x, q[v]);
+            }
+        }
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v) store(products + r * columns + v * kLanes, sum[r][v]);
+    }
+}
+
+template <bool kWide>
+inline void dot_blocks(const std::uint8_t* rows, const ByteRows& layout, const ByteLanes& query,
+                       std::int32_t* products) {
+    const int columns = query.vectors() * kLanes;
+    for (int v = 0; v < query.vectors(); v += 2, products += 2 * kLanes) {
+        if (query.block_vectors(v) == 2)
+            dot_tile<2, kWide>(rows, layout.stride, query.block(v), layout.groups, products, columns);
+        else
+            dot_tile<1, kWide>(rows, layout.stride, query.block(v), layout.groups, products, columns);
+    }
+}
+
+// The products of kTile rows with all vectors of the query, query.vectors() * kLanes columns.
+inline void dot_all(const std::uint8_t* rows, const ByteRows& layout, const ByteLanes& query, std::int32_t* products) {
+    if (layout.wide)
+        dot_blocks<kWidens>(rows, layout, query, products);
+    else
+        dot_blocks<false>(rows, layout, query, products);
+}
+
+}  // namespace lir

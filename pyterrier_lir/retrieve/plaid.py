@@ -1,0 +1,415 @@
+"""PLAID: late interaction through centroids, whole and in stages.
+
+1. *Candidates*: the ``nprobe`` best centroids of each query row; the documents with a token in one of their cells.
+2. *Centroid interaction*: MaxSim with every token replaced by its centroid, once without the centroids that score less
+   than ``threshold`` with every row (keep ``ndocs``), then with all of them (keep ``ndocs // 4``, but k at least).
+3. *Exact scores* of what is left, from fp16 vectors if the index kept them, else straight from codes.
+
+The centroid interaction reads one byte per row of a document's distinct centroids and is nearly free, so that without a
+threshold its two rounds are one.
+
+Santhanam, Khattab, Potts, Zaharia: PLAID: An Efficient Engine for Late Interaction Retrieval. CIKM 2022.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir import frames, kernels
+from pyterrier_lir.frames import Query
+from pyterrier_lir.index.scoring import CodedQuery, Scorer, threads
+from pyterrier_lir.transformer import LirTransformer
+
+if TYPE_CHECKING:
+    from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.segment import Segment
+    from pyterrier_lir.index.store import Store
+
+Docids = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+STATS = ("plaid_candidates", "plaid_scored", "plaid_candidates_ms", "plaid_interaction_ms", "plaid_scoring_ms")
+
+
+class Settings(NamedTuple):
+    """The parameters of one search."""
+
+    nprobe: int
+    ndocs: int
+    threshold: float | None
+
+
+def paper_settings(k: int) -> Settings:
+    """The paper's parameters for k results."""
+    if k <= 10:
+        return Settings(1, 256, 0.5)
+    if k <= 100:
+        return Settings(2, 1024, 0.45)
+    return Settings(4, max(4 * k, 4096), 0.4)
+
+
+def measured_settings(k: int) -> Settings:
+    """Our defaults for k results: four cells, no threshold, and exact scores for 128 documents or twice k."""
+    return Settings(4, max(512, 8 * k), None)
+
+
+PRESETS: dict[str, Callable[[int], Settings]] = {"measured": measured_settings, "paper": paper_settings}
+
+
+class Plaid(LirTransformer):
+    """Retrieves by PLAID.
+
+    Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
+    Output: the columns of the query, and ``docno``, ``score``, ``rank``. Scores are those of ``index.exhaustive()``;
+    equal scores are in index order. Where the cells hold fewer documents than are asked for, more cells are probed, so
+    there are as many results as exhaustive search has.
+
+    With ``nprobe`` = number of centroids, ``threshold=None`` and ``ndocs`` >= 4 times the documents, the ranking is the
+    exhaustive one.
+
+    Args:
+        index_: The index.
+        num_results: Documents per query, k.
+        nprobe: Cells probed for each query row.
+        ndocs: Documents kept after the first centroid interaction; ``max(ndocs // 4, k)`` are scored exactly.
+        threshold: Centroids whose best score over all rows is less take no part in the first interaction.
+        threshold_quantile: The same as a share of the centroids, for models with another range of similarities: .9
+            leaves a tenth of them.
+        min_docs: Documents that reach every stage at least, by probing more cells if need be; None for k.
+        preset: Where ``nprobe``, ``ndocs`` and ``threshold`` come from if they are not given, for the k of the call:
+            ``"measured"`` (ours) or ``"paper"``.
+        docnos: Search only these; None for all.
+        num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
+        stats: Adds ``plaid_candidates`` and ``plaid_scored`` (documents) and ``plaid_candidates_ms``,
+            ``plaid_interaction_ms``, ``plaid_scoring_ms`` to the rows of each query.
+
+    Raises:
+        ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
+
+    .. cite.dblp:: conf/cikm/SanthanamKPZ22
+    """
+
+    LABEL = "PLAID"
+
+    def __init__(
+        self,
+        index_: LirIndex,
+        *,
+        num_results: int = 1000,
+        nprobe: int | None = None,
+        ndocs: int | None = None,
+        threshold: float | None = None,
+        threshold_quantile: float | None = None,
+        min_docs: int | None = None,
+        preset: str = "measured",
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        stats: bool = False,
+    ) -> None:
+        _check_at_least_one(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
+        _check_threshold(threshold, threshold_quantile)
+        if preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}; expected one of {', '.join(map(repr, PRESETS))}.")
+        threads(num_threads)
+        self.index_ = index_
+        self.num_results = num_results
+        self.nprobe = nprobe
+        self.ndocs = ndocs
+        self.threshold = threshold
+        self.threshold_quantile = threshold_quantile
+        self.min_docs = min_docs
+        self.preset = preset
+        self.docnos = None if docnos is None else tuple(dict.fromkeys(docnos))
+        self.num_threads = num_threads
+        self.stats = stats
+
+    @property
+    def settings(self) -> Settings:
+        """What the parameters come to for this number of results."""
+        default = PRESETS[self.preset](self.num_results)
+        given = self.threshold is not None or self.threshold_quantile is not None
+        return Settings(
+            self.nprobe or default.nprobe, self.ndocs or default.ndocs, self.threshold if given else default.threshold
+        )
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Retrieves for every query of the frame; several queries share the threads."""
+        frames.check_query_frame(inp, self)
+        if not len(inp):
+            return frames.retrieved(inp.assign(**{name: [] for name in STATS} if self.stats else {}), [])
+        store = self.index_.store
+        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+        wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
+        found = _in_parallel(lambda query, n: self._search(store, query, wanted, n), queries, self.num_threads)
+        hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
+        stats = np.zeros((len(inp), len(STATS)))
+        for query, result in zip(queries, found, strict=True):
+            docnos = [store.docno(docid) for docid in result.docids]
+            for row in query.rows:
+                hits[row] = docnos, result.scores
+                stats[row] = result.stats
+        if self.stats:
+            inp = inp.assign(**dict(zip(STATS, stats.T, strict=True)))
+        return frames.retrieved(inp, hits)
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
+        """Fewer results of the same ranking: what was a default for the old k is pinned."""
+        if k >= self.num_results:
+            return None
+        pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
+        return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)
+
+    def _search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+        if store.codec is None or not len(query.embs):
+            return Found.nothing()
+        nprobe, ndocs, threshold = self.settings
+        least = self.min_docs or self.num_results
+        clock = [time.perf_counter()]
+        asked = CentroidQuery(store, query, num_threads)
+        docids = asked.candidates(nprobe, at_least=least, wanted=wanted)
+        candidates = len(docids)
+        clock.append(time.perf_counter())
+        if threshold is not None or self.threshold_quantile is not None:
+            docids = _best(docids, asked.maxsim(docids, threshold, self.threshold_quantile), max(ndocs, least))
+        docids = _best(docids, asked.maxsim(docids), max(ndocs // 4, least))
+        clock.append(time.perf_counter())
+        scores = exact_scores(store, asked.coded, query, docids, num_threads)
+        top = kernels.top_k(scores, self.num_results)
+        clock.append(time.perf_counter())
+        return Found(docids[top], scores[top], candidates, len(docids), *(1000 * np.diff(clock)))
+
+
+class PlaidCandidates(LirTransformer):
+    """PLAID's first stage: the documents in the ``nprobe`` best cells of each query row, unordered.
+
+    Expected columns: ``qid``, ``query_embs``. Output: the columns of the query and ``docno``, without score and rank.
+
+    Args:
+        index_: The index.
+        nprobe: Cells probed for each query row.
+        min_docs: Documents at least, by probing more cells if need be.
+        num_threads: Threads on the processor; None for all cores.
+    """
+
+    LABEL = "PLAID Candidates"
+
+    def __init__(self, index_: LirIndex, *, nprobe: int = 4, min_docs: int = 1, num_threads: int | None = None) -> None:
+        _check_at_least_one(nprobe=nprobe, min_docs=min_docs)
+        threads(num_threads)
+        self.index_ = index_
+        self.nprobe = nprobe
+        self.min_docs = min_docs
+        self.num_threads = num_threads
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Collects the candidates of every query."""
+        frames.check_query_frame(inp, self)
+        hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
+        if len(inp):
+            store = self.index_.store
+            queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+            for query in queries:
+                if store.codec is None or not len(query.embs):
+                    continue
+                asked = CentroidQuery(store, query, threads(self.num_threads))
+                docids = asked.candidates(self.nprobe, at_least=self.min_docs)
+                for row in query.rows:
+                    hits[row] = [store.docno(docid) for docid in docids], np.zeros(len(docids))
+        return frames.retrieved(inp, hits).drop(columns=["score", "rank"])
+
+
+class CentroidMaxSim(LirTransformer):
+    """PLAID's centroid interaction as a re-ranker: MaxSim with every token replaced by its centroid.
+
+    Expected columns: ``qid``, ``query_embs``, ``docno``. Output: all rows and columns, with new ``score`` and ``rank``;
+    a document without tokens scores -inf. Scores come in steps of 1/255 of the range of the query's centroid scores.
+
+    Args:
+        index_: The index.
+        threshold: Centroids whose best score over all rows is less take no part; None for none.
+        threshold_quantile: The same as a share of the centroids.
+        missing: What to do with rows whose docno the index does not hold: ``"error"`` or ``"drop"``.
+        num_threads: Threads on the processor; None for all cores.
+    """
+
+    LABEL = "Centroid MaxSim"
+
+    def __init__(
+        self,
+        index_: LirIndex,
+        *,
+        threshold: float | None = None,
+        threshold_quantile: float | None = None,
+        missing: str = "error",
+        num_threads: int | None = None,
+    ) -> None:
+        _check_threshold(threshold, threshold_quantile)
+        if missing not in ("error", "drop"):
+            raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+        threads(num_threads)
+        self.index_ = index_
+        self.threshold = threshold
+        self.threshold_quantile = threshold_quantile
+        self.missing = missing
+        self.num_threads = num_threads
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Scores every row."""
+        frames.check_result_frame(inp, self)
+        if not len(inp):
+            return frames.rescored(inp, np.zeros(0))
+        store = self.index_.store
+        docids = store.lookup(inp["docno"].tolist(), missing=self.missing)
+        inp, docids = inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
+        scores = np.full(len(docids), -np.inf, dtype=np.float32)
+        for query in frames.queries(inp, store.dim, encoder=store.encoder, what=str(self)):
+            if store.codec is not None and len(query.embs):
+                asked = CentroidQuery(store, query, threads(self.num_threads))
+                sums = asked.maxsim(docids[query.rows], self.threshold, self.threshold_quantile)
+                scores[query.rows] = asked.similarity(sums)
+        return frames.rescored(inp, scores, ties=docids)
+
+
+class CentroidQuery:
+    """A query and its scores with all centroids.
+
+    Args:
+        store: The opened index, with a codec.
+        query: With at least one row.
+        num_threads: Threads on the processor.
+    """
+
+    def __init__(self, store: Store, query: Query, num_threads: int) -> None:
+        assert store.codec is not None
+        self.store = store
+        self.rows = len(query.embs)
+        self.num_threads = num_threads
+        self.coded = CodedQuery(query.embs, query.weights, store.codec, num_threads)
+
+    def candidates(self, nprobe: int, *, at_least: int, wanted: Docids | None = None) -> Docids:
+        """The documents in the best cells of each row, ascending.
+
+        Args:
+            nprobe: Cells of each row.
+            at_least: Where there are fewer documents, as many cells more as it takes.
+            wanted: Documents to choose from, ascending; None for all.
+        """
+        cells = len(self.coded.centroid_scores)
+        nprobe = min(nprobe, cells)
+        while True:
+            chosen = kernels.top_cells(self.coded.centroid_scores, self.rows, nprobe).ravel()
+            found = [start + self._in_cells(chosen, segment) for start, segment in self.store.parts()]
+            docids = np.concatenate([np.zeros(0, np.int64), *found])
+            if wanted is not None:
+                docids = np.intersect1d(docids, wanted, assume_unique=True)
+            if len(docids) >= at_least or nprobe == cells:
+                return docids
+            nprobe = min(2 * nprobe, cells)
+
+    def maxsim(
+        self, docids: Docids, threshold: float | None = None, threshold_quantile: float | None = None
+    ) -> npt.NDArray[np.int32]:
+        """Sums over rows of the best byte of a document's centroids; -1 for a document without tokens."""
+        table = self._table[0]
+        if threshold is not None or threshold_quantile is not None:
+            best = self.coded.centroid_scores[:, : self.rows].max(axis=1)
+            bar = threshold if threshold_quantile is None else np.quantile(best, threshold_quantile)
+            table = np.where(best[:, None] >= bar, table, 0).astype(np.uint8)  # 0 is never better than another centroid
+        scores = np.full(len(docids), -1, dtype=np.int32)
+        for start, segment in self.store.parts():
+            here = (docids >= start) & (docids < start + len(segment))
+            if here.any() and segment.num_tokens:
+                assert segment.doc_codes is not None
+                assert segment.doc_code_offsets is not None
+                scores[here] = kernels.centroid_maxsim(
+                    table, self.rows, segment.doc_codes, segment.doc_code_offsets, docids[here] - start,
+                    num_threads=self.num_threads,
+                )  # fmt: skip
+        return scores
+
+    def similarity(self, sums: npt.NDArray[np.int32]) -> Scores:
+        """Sums of bytes as similarities; -inf for a document without tokens."""
+        _table, lo, step = self._table
+        return np.where(sums < 0, -np.inf, np.float32(self.rows * lo) + np.float32(step) * sums).astype(np.float32)
+
+    @cached_property
+    def _table(self) -> tuple[npt.NDArray[np.uint8], float, float]:
+        return kernels.score_table(self.coded.centroid_scores, self.rows, num_threads=self.num_threads)
+
+    def _in_cells(self, cells: npt.NDArray[np.int32], segment: Segment) -> Docids:
+        if not segment.num_tokens:
+            return np.zeros(0, np.int64)
+        assert segment.cell_offsets is not None
+        assert segment.cell_docs is not None
+        return kernels.candidates(cells, segment.cell_offsets, segment.cell_docs, len(segment))
+
+
+class Found(NamedTuple):
+    """The results of one query, best first, and what they cost."""
+
+    docids: Docids
+    scores: Scores
+    candidates: int
+    scored: int
+    candidates_ms: float
+    interaction_ms: float
+    scoring_ms: float
+
+    @property
+    def stats(self) -> tuple[float, ...]:
+        """The values of the columns `STATS`."""
+        return self[2:]
+
+    @classmethod
+    def nothing(cls) -> Found:
+        """For a query without rows."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), 0, 0, 0.0, 0.0, 0.0)
+
+
+def exact_scores(store: Store, coded: CodedQuery, query: Query, docids: Docids, num_threads: int) -> Scores:
+    """The scores that exhaustive search gives to some documents."""
+    scorer = Scorer(store, num_threads=num_threads, device="cpu")
+    prepared = query if store.manifest["keep_embs"] else coded  # shares the centroid scores of the earlier stages
+    scores = np.full(len(docids), -np.inf, dtype=np.float32)
+    for start, segment in store.parts():
+        here = (docids >= start) & (docids < start + len(segment))
+        if here.any():
+            scores[here] = scorer.maxsim(prepared, segment, docids[here] - start)
+    return scores
+
+
+def _best(docids: Docids, scores: npt.NDArray[np.int32], count: int) -> Docids:
+    """The ``count`` best documents, ascending; of equal scores the first in the index."""
+    return docids if len(docids) <= count else np.sort(docids[kernels.top_k(scores.astype(np.float32), count)])
+
+
+def _in_parallel(
+    search: Callable[[Query, int], Found], queries: Sequence[Query], num_threads: int | None
+) -> list[Found]:
+    """One query uses all threads; of several, each uses one."""
+    count = threads(num_threads)
+    if len(queries) == 1 or count == 1:
+        return [search(query, count) for query in queries]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda query: search(query, 1), queries))
+
+
+def _check_at_least_one(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1.")
+
+
+def _check_threshold(threshold: float | None, quantile: float | None) -> None:
+    if threshold is not None and quantile is not None:
+        raise ValueError(f"threshold is {threshold} and threshold_quantile is {quantile}; expected one of them.")
+    if quantile is not None and not 0 <= quantile < 1:
+        raise ValueError(f"threshold_quantile is {quantile}; expected 0 <= threshold_quantile < 1.")

@@ -1,0 +1,404 @@
+"""The compressed index: clustering, codec, inverted lists; same bytes whatever happens; bounded memory."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pyterrier_lir as lir
+from pyterrier_lir import kernels
+from pyterrier_lir.index import build as build_module
+from pyterrier_lir.index.codec import Codec, to_bytes
+from pyterrier_lir.index.kmeans import Centroids, _shares, kmeans, number_of_centroids, two_level
+
+DIM = 16
+
+
+def clustered(count, dim=DIM, *, topics=50, noise=0.5, seed=0):
+    """Unit vectors near some topics."""
+    rng = np.random.default_rng(seed)
+    points = rng.standard_normal((topics, dim))[rng.integers(0, topics, count)]
+    points += noise * rng.standard_normal((count, dim))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+def documents(count, *, dim=DIM, longest=12, seed=0):
+    """Documents of 0 to ``longest`` clustered tokens."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, longest + 1, count)
+    tokens = clustered(int(lengths.sum()), dim, seed=seed)
+    for i, embs in enumerate(np.split(tokens, np.cumsum(lengths)[:-1])):
+        yield {"docno": f"d{i}", "doc_embs": embs}
+
+
+def build(path, docs, **options):
+    return lir.LirIndex(path).indexer(**{"verbose": False, **options}).index(docs)
+
+
+def tree(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+# --- clustering -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens", "k"), [(0, 0), (1, 1), (10, 10), (1e4, 1024), (1e5, 4096), (1e6, 8192), (1e7, 32768), (6.9e8, 262144)]
+)
+def test_the_fields_rule(tokens, k):
+    # 16 sqrt(1e4) = 1,600, and the next power of two below is 1,024
+    assert number_of_centroids(int(tokens)) == k
+
+
+def test_kmeans_finds_separate_clusters():
+    centres = np.eye(4, 8, dtype=np.float32)
+    points = np.repeat(centres, 25, axis=0) + 0.01 * np.random.default_rng(0).standard_normal((100, 8))
+    found = kmeans(points.astype(np.float32), 4, 20, np.random.default_rng(1))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert sorted((found @ centres.T).argmax(axis=1)) == [0, 1, 2, 3]
+    assert ((found @ centres.T).max(axis=1) > 0.99).all()
+
+
+def test_kmeans_of_few_points_gives_these_points():
+    points = np.array([[0, 2], [2, 0], [0, 2]], dtype=np.float32)
+    assert kmeans(points, 5, 3, np.random.default_rng(0)).tolist() == [[0, 1], [1, 0]]
+
+
+def test_more_centroids_lie_closer():
+    points = clustered(3000, noise=0.7)
+    cosines = []
+    for k in (8, 64, 512):
+        _codes, best = two_level(points, k, seed=0, block=500).assign(points, block=500)
+        cosines.append(best.mean())
+    assert cosines[0] < cosines[1] < cosines[2]
+
+
+def test_two_level_is_close_to_flat():
+    points = clustered(6000, noise=0.7)
+    levels = two_level(points, 300, seed=0, block=10_000)
+    assert len(levels.coarse) == 17  # round(sqrt(300))
+    assert len(levels.vectors) == 300
+    flat = kmeans(points, 300, 5, np.random.default_rng(0))
+    _codes, best = levels.assign(points, block=10_000)
+    assert best.mean() > (points @ flat.T).max(axis=1).mean() - 0.01
+
+
+def test_assignment_is_exact_where_all_groups_are_searched(monkeypatch):
+    points = clustered(2000, noise=0.8)
+    levels = two_level(points, 300, seed=0, block=10_000)
+    similarities = points @ levels.vectors.T
+    codes, _best = levels.assign(points, block=10_000)
+    assert (codes == similarities.argmax(axis=1)).mean() > 0.9
+    monkeypatch.setattr("pyterrier_lir.index.kmeans.GROUPS_SEARCHED", 100)
+    codes, best = levels.assign(points, block=10_000)
+    np.testing.assert_allclose(best, similarities.max(axis=1), atol=1e-5)
+    assert (codes == similarities.argmax(axis=1)).mean() > 0.999  # ties by rounding
+
+
+@pytest.mark.skipif(kernels.active() == "numpy", reason="a NumPy product rounds by its shape")
+def test_neither_blocks_nor_threads_matter_but_the_seed_does():
+    points = clustered(5000)
+    one = two_level(points, 300, seed=0, block=100_000)
+    other = two_level(points, 300, seed=0, block=77, num_threads=3)
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+    for a, b in zip(one.assign(points, block=9999), one.assign(points, block=13, num_threads=2), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(one.vectors, two_level(points, 300, seed=1, block=77).vectors)
+
+
+def test_shares():
+    assert _shares(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
+    assert _shares(np.array([98, 1, 1]), 10).tolist() == [8, 1, 1]  # none goes without
+    assert _shares(np.array([3, 97, 0]), 50).tolist() == [2, 48, 0]
+    assert _shares(np.array([2, 2]), 10).tolist() == [2, 2]  # no more than there are points
+
+
+# --- codec ----------------------------------------------------------------------------------------------------
+
+
+def trained(points, nbits, *, k=64, unit=True):
+    return Codec.train(two_level(points, k, seed=0, block=4096), points, nbits, unit=unit, block=4096)
+
+
+@pytest.mark.parametrize("dim", [5, 16, 96])
+def test_more_bits_lose_less(dim):
+    points = clustered(3000, dim)
+    errors = []
+    for nbits in (1, 2, 4, 8):
+        codec = trained(points, nbits)
+        encoded = codec.encode(points)
+        assert encoded.residuals.shape == (3000, -(-dim * nbits // 8))
+        errors.append(np.mean((codec.decode(encoded) - points) ** 2))
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] > 100 * errors[3]
+
+
+def test_the_step_beats_its_neighbours():
+    points = clustered(3000)
+    codec = trained(points, 4, unit=False)
+    error = np.mean((codec.decode(codec.encode(points)) - points) ** 2)
+    for factor in (0.5, 2):
+        middle = codec.lo + 7.5 * codec.step
+        step = factor * codec.step
+        other = Codec(codec.centroids, 4, step, middle - 7.5 * step, None)
+        assert error < np.mean((other.decode(other.encode(points)) - points) ** 2)
+
+
+def test_a_level_by_hand():
+    centroids = Centroids(np.array([[1, 0]], np.float32), np.array([[1, 0]], np.float32), np.array([0, 1]))
+    codec = Codec(centroids, 2, np.array([0.5, 0.5], np.float32), np.array([-0.75, -0.75], np.float32), None)
+    encoded = codec.encode(np.array([[1.2, -0.9]], np.float32))
+    # residual (.2, -.9): levels round((.2 + .75) / .5) = 2 and clip(round(-.3)) = 0
+    assert encoded.codes.tolist() == [0]
+    np.testing.assert_allclose(codec.decode(encoded), [[1 - 0.75 + 2 * 0.5, -0.75]])
+
+
+@pytest.mark.parametrize("nbits", [2, 4, 8])
+def test_unit_vectors_come_back_as_unit_vectors(nbits):
+    points = clustered(2000)
+    decoded = trained(points, nbits).decode(trained(points, nbits).encode(points))
+    np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, atol=0.005)
+    long = 3 * points
+    decoded = trained(long, nbits, unit=False).decode(trained(long, nbits, unit=False).encode(long))
+    assert 2.5 < np.linalg.norm(decoded, axis=1).mean() < 3.1
+
+
+def test_save_and_load(tmp_path):
+    points = clustered(500)
+    codec = trained(points, 4)
+    codec.save(tmp_path / "codec")
+    loaded = Codec.load(tmp_path / "codec")
+    for a, b in [(codec.encode(points), loaded.encode(points))]:
+        np.testing.assert_array_equal(a.codes, b.codes)
+        np.testing.assert_array_equal(a.residuals, b.residuals)
+        np.testing.assert_array_equal(a.inv_norms, b.inv_norms)
+    np.testing.assert_array_equal(loaded.centroid_bytes[0], codec.centroid_bytes[0])
+    assert loaded.inv_norm_range == codec.inv_norm_range
+
+
+def test_to_bytes():
+    levels, scale = to_bytes(np.array([[127, -1, 0], [0, 0, 0], [2, 1, -2]], np.float32))
+    assert levels.tolist() == [[127, -1, 0], [0, 0, 0], [127, 64, -127]]
+    np.testing.assert_allclose(scale, [1, 1, 2 / 127])
+
+
+# --- the index ------------------------------------------------------------------------------------------------
+
+
+def test_codes_and_inverted_lists(tmp_path):
+    docs = list(documents(200))
+    index = build(tmp_path / "i", docs, keep_embs=True)
+    (segment,) = index.store.segments
+    codec = index.store.codec
+    assert index.store.manifest["centroids"] == len(codec.centroids.vectors) == number_of_centroids(segment.num_tokens)
+    tokens = np.concatenate([d["doc_embs"] for d in docs]).astype(np.float16)
+    encoded = codec.encode(tokens)
+    np.testing.assert_array_equal(segment.codes, encoded.codes)
+    np.testing.assert_array_equal(segment.residuals, encoded.residuals)
+    cells = {}
+    for i in range(200):
+        codes = np.unique(segment.codes[segment.offsets[i] : segment.offsets[i + 1]])
+        listed = segment.doc_codes[segment.doc_code_offsets[i] : segment.doc_code_offsets[i + 1]]
+        np.testing.assert_array_equal(listed, codes)
+        for code in codes:
+            cells.setdefault(code, []).append(i)
+    for code in range(len(codec.centroids.vectors)):
+        listed = segment.cell_docs[segment.cell_offsets[code] : segment.cell_offsets[code + 1]]
+        assert listed.tolist() == cells.get(code, [])
+
+
+def test_documents_are_decoded_from_codes(tmp_path):
+    docs = list(documents(300, dim=32))
+    index = build(tmp_path / "i", docs, nbits=8)
+    assert index.store.segments[0].tokens is None
+    errors = []
+    for stored, given in zip(index.get_corpus_iter(), docs, strict=True):
+        assert stored["docno"] == given["docno"]
+        errors.append(np.abs(stored["doc_embs"] - given["doc_embs"]).ravel())
+    errors = np.concatenate(errors)
+    assert errors.mean() < 0.002
+    assert (errors < 0.02).mean() > 0.999  # a residual far out is cut off
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("unit", [True, False])
+def test_scores_are_those_of_the_decompressed_vectors(tmp_path, nbits, unit):
+    scale = 1 if unit else 2.5
+    docs = [{**d, "doc_embs": scale * d["doc_embs"]} for d in documents(150)]
+    index = build(tmp_path / "i", docs, nbits=nbits)
+    assert (index.store.codec.inv_norm_range is not None) == (unit and nbits > 1)
+    rng = np.random.default_rng(1)
+    queries = [clustered(n, seed=n) for n in (1, 16, 33)]
+    weights = [rng.random(len(q)).astype(np.float32) for q in queries]
+    topics = pd.DataFrame({"qid": list("abc"), "query_embs": queries, "query_weights": weights})
+    frame = topics.merge(pd.DataFrame({"docno": index.docnos}), how="cross")
+    straight = index.maxsim()(frame).sort_values(["qid", "docno"])
+    decoded = (index.embs_loader() >> lir.MaxSim())(frame).sort_values(["qid", "docno"])
+    finite = np.isfinite(straight["score"])
+    assert (finite.to_numpy() == np.isfinite(decoded["score"]).to_numpy()).all()
+    # the query is rounded to 1/127 of its largest value: a hundredth of a similarity of 1 is a generous bound
+    error = np.abs(straight["score"].to_numpy() - decoded["score"].to_numpy())[finite]
+    assert (error / np.repeat([1, 16, 33], 150)[finite.to_numpy()] < 0.01 * scale).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_documents(tmp_path, count):
+    docs = [{"docno": f"d{i}", "doc_embs": clustered(2, seed=i)} for i in range(count)]
+    index = build(tmp_path / "i", docs)
+    topics = pd.DataFrame({"qid": ["q"], "query_embs": [docs[-1]["doc_embs"]]})
+    found = index.exhaustive()(topics)
+    assert len(found) == count
+    assert found["docno"][0] == f"d{count - 1}"
+    assert found["score"][0] == pytest.approx(2, abs=0.02)
+
+
+def test_documents_without_tokens_between(tmp_path):
+    empty = np.zeros((0, DIM), np.float32)
+    docs = [{"docno": str(i), "doc_embs": clustered(3, seed=i) if i % 3 == 1 else empty} for i in range(30)]
+    index = build(tmp_path / "i", docs, segment_mb=100e-6)
+    topics = pd.DataFrame({"qid": ["q"], "query_embs": [docs[4]["doc_embs"]]})
+    assert index.exhaustive()(topics)["docno"][0] == "4"
+    assert len(index.exhaustive()(topics)) == 10
+    nothing = build(tmp_path / "j", [{"docno": "a", "doc_embs": empty}])
+    assert len(nothing.exhaustive()(topics)) == len(nothing.plaid()(topics)) == 0
+    assert next(nothing.get_corpus_iter())["doc_embs"].shape == (0, DIM)
+
+
+def test_many_documents_of_one_token(tmp_path):
+    count = 100_000
+    tokens = clustered(count, 4)
+    docs = ({"docno": str(i), "doc_embs": tokens[i : i + 1]} for i in range(count))
+    index = build(tmp_path / "i", docs, centroids=256)
+    topics = pd.DataFrame({"qid": ["q"], "query_embs": [tokens[:1]]})
+    assert len(index) == count
+    assert index.exhaustive(num_results=10)(topics)["score"][0] == pytest.approx(1, abs=0.02)
+
+
+def test_identical_tokens(tmp_path):
+    docs = [{"docno": str(i), "doc_embs": np.ones((5, 3), np.float32)} for i in range(20)]
+    index = build(tmp_path / "i", docs)
+    found = index.exhaustive()(pd.DataFrame({"qid": ["q"], "query_embs": [np.ones((1, 3))]}))
+    assert found["docno"].tolist() == [str(i) for i in range(20)]
+    assert found["score"].tolist() == pytest.approx([3] * 20, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": 1}, {"nbits": 2}, {"centroids": 17}, {"keep_embs": True}], ids=lambda o: next(iter(o))
+)
+def test_every_parameter_changes_the_index(tmp_path, options):
+    build(tmp_path / "a", documents(100))
+    build(tmp_path / "b", documents(100), **options)
+    assert tree(tmp_path / "a") != tree(tmp_path / "b")
+    if "centroids" in options:
+        assert lir.LirIndex(tmp_path / "b").store.manifest["centroids"] == 17
+
+
+def test_the_same_bytes_whatever_the_machine_gives(tmp_path):
+    build(tmp_path / "a", documents(400, longest=40), num_threads=1)
+    build(tmp_path / "b", documents(400, longest=40), num_threads=3, memory_mb=0.3, segment_mb=0.01)
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_info(tmp_path):
+    index = build(tmp_path / "i", documents(400))
+    info = index.info()
+    tokens = index.store.manifest["tokens"]
+    assert info["bytes"]["residuals.u8"] == tokens * DIM // 2
+    assert info["bytes"]["codes.u16"] == 2 * tokens
+    assert info["bytes_per_token"] == pytest.approx(sum(info["bytes"].values()) / tokens)
+    assert info["bytes_per_document"] == pytest.approx(sum(info["bytes"].values()) / 400)
+    assert "residuals.u8" in str(info)
+
+
+# --- crashes --------------------------------------------------------------------------------------------------
+
+
+def dying_build(path, seconds):
+    """Builds an index and dies by SIGKILL after some time, in whatever stage that is."""
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    docs = documents(400, longest=40)
+    build(path, docs, segment_mb=0.02, num_threads=1)
+
+
+def test_killed_at_any_moment_and_resumed(tmp_path):
+    build(tmp_path / "whole", documents(400, longest=40))
+    expected, killed, stages = tree(tmp_path / "whole"), 0, set()
+    for i, seconds in enumerate(np.linspace(0.01, 0.6, 12)):
+        path = tmp_path / f"i{i}"
+        process = multiprocessing.get_context("fork").Process(target=dying_build, args=(path, seconds))
+        process.start()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        stages |= {entry.name for entry in (path / "build").iterdir()} if (path / "build").exists() else set()
+        index = lir.LirIndex(path)
+        corpus = (record for record in documents(400, longest=40))
+        (index.unseen() >> index.indexer(resume=True, verbose=False, segment_mb=0.02)).index(corpus)
+        assert tree(path) == expected
+    assert killed >= 3
+    assert "spool" in stages
+
+
+@pytest.mark.parametrize("stage", ["_train", "_compress", "_finish"])
+def test_interrupted_in_a_later_stage(tmp_path, monkeypatch, stage):
+    build(tmp_path / "whole", documents(100))
+
+    def dies(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(build_module, stage, dies)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "i", documents(100))
+    with pytest.raises(FileNotFoundError, match="100 documents stored"):
+        len(lir.LirIndex(tmp_path / "i"))
+    with pytest.raises(ValueError, match=r"other options, \{'nbits': 4\}; expected the same"):
+        build(tmp_path / "i", [], resume=True, nbits=2)
+    build(tmp_path / "i", [], resume=True)
+    assert tree(tmp_path / "i") == tree(tmp_path / "whole")
+
+
+# --- memory ---------------------------------------------------------------------------------------------------
+
+STATUS = Path("/proc/self/status")
+
+
+def anonymous_mb():
+    return next(int(line.split()[1]) / 1024 for line in STATUS.read_text().splitlines() if line.startswith("RssAnon"))
+
+
+def build_in_bounds(path, result):
+    """Builds an index of 200 MB of embeddings with a bound of 20 MB; reports how much anonymous memory that took."""
+    tokens = clustered(4000, 128, topics=1000)
+    build(
+        path / "small", [{"docno": "a", "doc_embs": tokens}], memory_mb=20, num_threads=1
+    )  # loads what is loaded once
+    start, peak, done = anonymous_mb(), [0.0], threading.Event()
+
+    def watch():
+        while not done.wait(0.005):
+            peak[0] = max(peak[0], anonymous_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    rng = np.random.default_rng(0)
+    docs = ({"docno": str(i), "doc_embs": rng.permutation(tokens)[:200]} for i in range(4000))
+    build(path / "large", docs, memory_mb=20, centroids=1024, num_threads=1)
+    done.set()
+    watcher.join()
+    result.put(peak[0] - start)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="reads /proc")
+def test_memory_is_bounded(tmp_path):
+    context = multiprocessing.get_context("fork")
+    result = context.Queue()
+    process = context.Process(target=build_in_bounds, args=(tmp_path, result))
+    process.start()
+    grown = result.get(timeout=600)
+    process.join()
+    assert lir.LirIndex(tmp_path / "large").store.manifest["tokens"] * 128 * 2 > 200e6
+    assert grown < 20
