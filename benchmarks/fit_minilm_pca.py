@@ -26,9 +26,7 @@ def stdlib_docstrings() -> Iterator[str]:
     root = Path(sysconfig.get_path("stdlib"))
     seen: set[str] = set()
     for path in sorted(root.rglob("*.py")):
-        if {"site-packages", "test", "tests", "idlelib", "lib2to3", "ensurepip"} & set(
-            path.relative_to(root).parts
-        ):
+        if {"site-packages", "test", "tests", "idlelib", "lib2to3", "ensurepip"} & set(path.relative_to(root).parts):
             continue
         for text in _docstrings(path):
             if len(text) >= 200 and text not in seen:

@@ -109,7 +109,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         "--dim", type=_positive, help="dimensions per token (default: 128 for minilm, else the model's own)"
     )
     group.add_argument(
-        "--systems", default="bm25,exhaustive,plaid,rerank:num=100", metavar="LIST",
+        "--systems", default="bm25,exhaustive:num_results=100,plaid:num_results=100,rerank:num=100", metavar="LIST",
         help="see below (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(

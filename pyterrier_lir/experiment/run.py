@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SYSTEMS = "bm25,exhaustive,plaid,rerank:num=100"
+SYSTEMS = "bm25,exhaustive:num_results=100,plaid:num_results=100,rerank:num=100"
 MEASURES = "nDCG@10,R@100,RR@10,AP"
 WARM_UP = 3
 
