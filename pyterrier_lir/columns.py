@@ -114,7 +114,7 @@ def as_document(embs: Any, tok_ids: Any = None, dim: int | None = None) -> tuple
     return (matrix if keep.all() else np.ascontiguousarray(matrix[keep])), ids
 
 
-def check_encoder(found: Any, expected: str | None, *, what: str) -> None:
+def check_encoder(found: Any, expected: str | None, *, what: object) -> None:
     """Refuses to score vectors of one encoder against vectors of another.
 
     Args:

@@ -1,5 +1,7 @@
 """Kernels over codes and cells: golden bytes, examples by hand, and their NumPy twins, bit for bit."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -612,15 +614,11 @@ def test_maxsim_codes_without_documents_or_rows(isa: str) -> None:
 
 
 def test_maxsim_codes_of_a_memory_map(isa: str, tmp_path) -> None:
-    """The last rows lie at the end of the map: reading on would be an error that nothing hides."""
-    lengths = [4096 // 64] * 4  # whole pages
-    arguments = coded(lengths=lengths)
-    assert arguments["packed"].nbytes == 4 * 4096
-    arguments["packed"].tofile(tmp_path / "packed")
-    mapped = np.memmap(tmp_path / "packed", dtype=np.uint8, mode="r", shape=arguments["packed"].shape)
-    assert (
-        kernels.maxsim_codes(**{**arguments, "packed": mapped}).tobytes() == kernels.maxsim_codes(**arguments).tobytes()
-    )
+    arguments = coded()
+    np.save(tmp_path / "packed.npy", arguments["packed"])
+    mapped = np.load(tmp_path / "packed.npy", mmap_mode="r")
+    again = kernels.maxsim_codes(**{**arguments, "packed": mapped})
+    assert again.tobytes() == kernels.maxsim_codes(**arguments).tobytes()
 
 
 @pytest.mark.parametrize("code_type", [np.uint16, np.int32])
@@ -676,3 +674,65 @@ def test_maxsim_codes_refuse_wrong_arguments(isa: str) -> None:
             continue
         with pytest.raises(ValueError, match=message):
             kernels.maxsim_codes(**{**good, name: value})
+
+
+# -- memory
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+from pyterrier_lir import kernels
+
+libc = ctypes.CDLL(None, use_errno=True)
+maps = []  # keep them mapped
+
+def guarded(array):
+    size = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    maps.append(memory)
+    behind = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + size
+    assert libc.mprotect(ctypes.c_void_p(behind), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+rng = np.random.default_rng(0)
+bytes_of = lambda *shape: guarded(rng.integers(0, 256, shape).astype(np.uint8))
+int8_of = lambda *shape: bytes_of(*shape).view(np.int8)
+floats_of = lambda *shape: guarded(rng.random(shape).astype(np.float32))
+offsets = guarded(np.array([0, 5, 5, 18], dtype=np.int64))
+with kernels.forced(sys.argv[1]):
+    for dim in (1, 3, 16, 96, 127, 128, 130, 200):
+        for n in (1, 17, 33):
+            columns = -(-n // 16) * 16
+            query, scale, scores = int8_of(n, dim), floats_of(n), floats_of(20, columns)
+            for kind in (np.uint16, np.int32):
+                codes = guarded(rng.integers(0, 20, 18).astype(kind))
+                for nbits in (1, 2, 4, 8):
+                    packed = bytes_of(18, -(-dim // (8 // nbits)))
+                    inv_norm, table = bytes_of(18), floats_of(256)
+                    kernels.maxsim_codes(
+                        scores, query, scale, scale, codes, packed, inv_norm, table, offsets, nbits=nbits
+                    )
+                kernels.centroid_maxsim(bytes_of(20, columns), n, codes, offsets)
+            kernels.centroid_scores(query, scale, int8_of(20, dim), floats_of(20))
+            kernels.score_table(scores, n)
+            kernels.top_cells(scores, n, 3)
+        for x in (floats_of(13, dim), guarded(rng.random((13, dim)).astype(np.float16))):
+            centroids = floats_of(20, dim)
+            codes = guarded(kernels.nearest(x, centroids)[0])
+            kernels.nearest_groups(x, centroids, 3)
+            kernels.encode_residuals(x, centroids, codes, floats_of(dim) + np.float32(1), floats_of(dim), 4)
+        for nbits in (1, 2, 4, 8):
+            kernels.unpack(kernels.pack(bytes_of(13, dim) & np.uint8(2**nbits - 1), nbits), dim, nbits)
+            kernels.unpack(bytes_of(13, -(-dim // (8 // nbits))), dim, nbits)
+print("done")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="protects memory as Linux does")
+@pytest.mark.parametrize("name", [name for name in kernels.available() if name != "numpy"])
+def test_reads_nothing_behind_its_arrays(name: str) -> None:
+    """Every array ends where memory ends; a byte more is a segmentation fault."""
+    result = subprocess.run([sys.executable, "-c", GUARDED, name], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "done"), result.stderr

@@ -141,7 +141,8 @@ class Opened:
         if found != expected:
             size = "is missing" if found is None else f"has {found} bytes"
             raise ValueError(f"{path} {size}; expected {expected} bytes. {ADVICE}")
-        return np.memmap(path, dtype=dtype, mode="r") if found else np.zeros(0, dtype)
+        # As a plain array: slicing a np.memmap costs several times as much.
+        return np.asarray(np.memmap(path, dtype=dtype, mode="r")) if found else np.zeros(0, dtype)
 
     def damage(self) -> Iterator[str]:
         """Yields a sentence for every file whose content is not what was written."""

@@ -67,6 +67,10 @@ class Store:
         segment, i = self.locate(docid)
         return segment.docno(i)
 
+    def names(self, docids: npt.NDArray[np.int64]) -> list[str]:
+        """The docnos of docids."""
+        return [self.docno(docid) for docid in docids.tolist()]
+
     def document(self, docid: int) -> tuple[Floats, Ints | None]:
         """Token vectors, float32 ``(m, dim)``, and token ids of a document."""
         segment, i = self.locate(docid)

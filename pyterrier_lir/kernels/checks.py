@@ -13,8 +13,8 @@ _MAX_DIM = 65_536  # sums of that many products of a byte and an int8 fit into 3
 
 def check_array(name: str, array: np.ndarray, ndim: int, *dtypes: type[np.generic]) -> None:
     """Raises unless ``array`` is a C-contiguous NumPy array of one of these types and of ``ndim`` dimensions."""
-    expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
+        expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
         got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"{name} is {got}, but must be a NumPy array of {expected}; convert it with np.asarray")
     if array.ndim != ndim:

@@ -57,7 +57,7 @@ class IndexMaxSim(LirTransformer):
         store = self.index_.store
         docids = store.lookup(inp["docno"].tolist(), missing=self.missing)
         inp, docids = inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
-        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         return frames.rescored(inp, self.scores(store, queries, docids), ties=docids)
 
     def scores(self, store: Store, queries: list[Query], docids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -106,7 +106,7 @@ class MaxSim(LirTransformer):
             return frames.rescored(inp, np.zeros(0), drop=drop)
         documents = [columns.as_document(embs)[0] for embs in inp[columns.DOC_EMBS]]
         scores = np.full(len(inp), -np.inf, dtype=np.float32)
-        for query in frames.queries(inp, None, encoder=_encoder(inp), what=str(self)):
+        for query in frames.queries(inp, None, encoder=_encoder(inp), what=self):
             if len(query.embs):
                 scores[query.rows] = self._score(query, [documents[row] for row in query.rows])
         return frames.rescored(inp, scores, drop=drop)

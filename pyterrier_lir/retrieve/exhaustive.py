@@ -72,11 +72,11 @@ class Exhaustive(LirTransformer):
         if not len(inp):
             return frames.retrieved(inp, [])
         store = self.index_.store
-        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         for query, (docids, scores) in zip(queries, self.search(store, queries), strict=True):
             for row in query.rows:
-                hits[row] = ([store.docno(docid) for docid in docids], scores)
+                hits[row] = (store.names(docids), scores)
         return frames.retrieved(inp, hits)
 
     def search(self, store: Store, queries: Sequence[Query]) -> list[Hits]:

@@ -146,13 +146,13 @@ class Plaid(LirTransformer):
         if not len(inp):
             return frames.retrieved(inp.assign(**{name: [] for name in STATS} if self.stats else {}), [])
         store = self.index_.store
-        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
         found = _in_parallel(lambda query, n: self._search(store, query, wanted, n), queries, self.num_threads)
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(STATS)))
         for query, result in zip(queries, found, strict=True):
-            docnos = [store.docno(docid) for docid in result.docids]
+            docnos = store.names(result.docids)
             for row in query.rows:
                 hits[row] = docnos, result.scores
                 stats[row] = result.stats
@@ -215,14 +215,14 @@ class PlaidCandidates(LirTransformer):
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         if len(inp):
             store = self.index_.store
-            queries = frames.queries(inp, store.dim, encoder=store.encoder, what=str(self))
+            queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
             for query in queries:
                 if store.codec is None or not len(query.embs):
                     continue
                 asked = CentroidQuery(store, query, threads(self.num_threads))
                 docids = asked.candidates(self.nprobe, at_least=self.min_docs)
                 for row in query.rows:
-                    hits[row] = [store.docno(docid) for docid in docids], np.zeros(len(docids))
+                    hits[row] = store.names(docids), np.zeros(len(docids))
         return frames.retrieved(inp, hits).drop(columns=["score", "rank"])
 
 
@@ -270,7 +270,7 @@ class CentroidMaxSim(LirTransformer):
         docids = store.lookup(inp["docno"].tolist(), missing=self.missing)
         inp, docids = inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
         scores = np.full(len(docids), -np.inf, dtype=np.float32)
-        for query in frames.queries(inp, store.dim, encoder=store.encoder, what=str(self)):
+        for query in frames.queries(inp, store.dim, encoder=store.encoder, what=self):
             if store.codec is not None and len(query.embs):
                 asked = CentroidQuery(store, query, threads(self.num_threads))
                 sums = asked.maxsim(docids[query.rows], self.threshold, self.threshold_quantile)

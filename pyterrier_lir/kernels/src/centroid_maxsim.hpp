@@ -68,8 +68,9 @@ void centroid_maxsim(const CentroidTable& table, const Codes<Code>& codes, const
     num_threads = int(std::min<std::int64_t>(num_threads, pieces));
     std::vector<std::int64_t> wrong(static_cast<std::size_t>(num_threads), -1);
     parallel_for(num_threads, pieces, [&](int worker, std::int64_t piece) {
+        std::int64_t* place = &wrong[std::size_t(worker)];
         for (std::int64_t k = borders[std::size_t(piece)]; k < borders[std::size_t(piece) + 1]; ++k)
-            scores[k] = centroid_score(table, codes, documents.starts[k], documents.ends[k], &wrong[std::size_t(worker)]);
+            scores[k] = centroid_score(table, codes, documents.starts[k], documents.ends[k], place);
     });
     for (const std::int64_t t : wrong)
         if (t >= 0) codes.refuse(t);

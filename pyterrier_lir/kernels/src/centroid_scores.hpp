@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -109,15 +110,16 @@ inline void score_range(const float* scores, std::int64_t num_centroids, int row
 // table = floor((scores - lo) * scale + .5) in the first `rows` columns, 0 in the others
 inline void score_bytes(const float* scores, std::int64_t num_centroids, int rows, int columns, float lo, float scale,
                         std::uint8_t* table) {
-    typedef std::uint8_t vbytes __attribute__((vector_size(kLanes)));
-    for (std::int64_t c = 0; c < num_centroids; ++c) {
-        for (int column = 0; column < columns; column += kLanes) {
-            const vint used = lane_numbers() < splat(std::int32_t(rows - column));
-            const vfloat x = (load(scores + c * columns + column) - lo) * scale + 0.5f;
-            // Scores are not below lo, so cutting off the fraction is rounding down.
-            const vint whole = __builtin_convertvector(x < 255.0f ? x : splat(255.0f), vint) & used;
-            const vbytes bytes = __builtin_convertvector(whole, vbytes);
-            std::memcpy(table + c * columns + column, &bytes, sizeof bytes);
+    for (std::int64_t c = 0; c < num_centroids * columns; c += columns) {
+        for (int column = 0; column < columns; column += 16) {
+            std::int32_t rounded[16];
+            for (int i = 0; i < 16; i += kLanes) {
+                const vint used = lane_numbers() < splat(std::int32_t(rows - column - i));
+                const vfloat x = (load(scores + c + column + i) - lo) * scale + 0.5f;
+                // Scores are not below lo, so cutting off the fraction is rounding down.
+                store(rounded + i, to_int(x < 255.0f ? x : splat(255.0f)) & used);
+            }
+            narrow16(rounded, table + c + column);
         }
     }
 }

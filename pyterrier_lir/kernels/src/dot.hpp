@@ -46,10 +46,10 @@ inline vint add_dots(vint sum, vint group, vint query) {
 // Packed rows of a number of dimensions, and what they look like for the products: dimensions in order, in groups.
 struct ByteRows {
     ByteRows(int dim, int nbits)
-        : width(packed_width(dim, nbits)),
+        : planes(dim, nbits),
+          width(planes.width),
           wide(kWidens && nbits == 8),
           groups(wide ? (width + 1) / 2 : (8 / nbits * width + 3) / 4),
-          planes(width, nbits, width),
           stride(wide ? 4 * groups : planes.size) {}
 
     // `end` is the end of all packed rows; every byte is xor-ed with `flip` first.
@@ -62,10 +62,10 @@ struct ByteRows {
         }
     }
 
+    Planes planes;
     int width;  // bytes of a packed row
     bool wide;
     int groups;
-    Planes planes;
     int stride;  // bytes from row to row
 };
 

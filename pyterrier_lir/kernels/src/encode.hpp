@@ -23,18 +23,19 @@ struct Levels {
     int dim, nbits;
 };
 
-// One thread's memory; rows of the dimensions rounded up to whole vectors.
+// One thread's memory; the dimensions are rounded up to a multiple of 16.
 template <typename Number>
 class ResidualEncoder {
    public:
     explicit ResidualEncoder(const Levels& levels)
         : levels_(levels),
-          padded_((levels.dim + kLanes - 1) / kLanes * kLanes),
+          padded_((levels.dim + 15) / 16 * 16),
           x_(std::size_t(padded_)),
           centroid_(std::size_t(padded_)),
           step_(std::size_t(padded_)),
           lo_(std::size_t(padded_)),
           decoded_(std::size_t(padded_)),
+          whole_(std::size_t(padded_)),
           bytes_(std::size_t(padded_)) {
         std::fill_n(step_.data(), padded_, 1.0f);
         std::copy_n(levels.step, levels.dim, step_.data());
@@ -46,6 +47,7 @@ class ResidualEncoder {
         widen(x, levels_.dim, x_.data());
         std::copy_n(centroid, levels_.dim, centroid_.data());
         for (int k = 0; k < padded_; k += kLanes) round(k);
+        for (int k = 0; k < padded_; k += 16) narrow16(whole_.data() + k, bytes_.data() + k);
         pack_row(bytes_.data(), levels_.dim, levels_.nbits, packed);
         double sum = 0;
         for (int k = 0; k < levels_.dim; ++k) sum += double(decoded_.data()[k]) * double(decoded_.data()[k]);
@@ -54,7 +56,6 @@ class ResidualEncoder {
 
    private:
     void round(int k) {
-        typedef std::uint8_t vbytes __attribute__((vector_size(kLanes)));
         const vfloat near = load(centroid_.data() + k), lo = load(lo_.data() + k), step = load(step_.data() + k);
         const float top = float((1 << levels_.nbits) - 1);
         vfloat level = (load(x_.data() + k) - near - lo) / step;
@@ -63,13 +64,13 @@ class ResidualEncoder {
         // From 2^23 on, floats are whole numbers: the addition rounds, halves to even.
         level = (level + 0x1p23f) - 0x1p23f;
         store(decoded_.data() + k, (near + lo) + level * step);
-        const vbytes bytes = __builtin_convertvector(__builtin_convertvector(level, vint), vbytes);
-        std::memcpy(bytes_.data() + k, &bytes, sizeof bytes);
+        store(whole_.data() + k, to_int(level));
     }
 
     const Levels& levels_;
     int padded_;
     Buffer<float> x_, centroid_, step_, lo_, decoded_;
+    Buffer<std::int32_t> whole_;
     Buffer<std::uint8_t> bytes_;
 };
 

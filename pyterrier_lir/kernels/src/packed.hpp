@@ -21,16 +21,15 @@ inline void pack_row(const std::uint8_t* levels, int dim, int nbits, std::uint8_
         for (int k = 0; k < std::min(width, dim - first); ++k) packed[k] |= std::uint8_t(levels[first + k] << shift);
 }
 
-// Where unpack puts the values of a row: plane p begins at p * distance, distance >= width. What lies between and behind
-// the planes has no meaning, but must be there: whole vectors are written, `size` bytes in all.
+// How unpack lays out the values of a row: in order, plane after plane. Whole vectors are written, so a row takes `size`
+// bytes, of which those behind the values have no meaning.
 struct Planes {
-    Planes(int width, int nbits, int distance)
-        : width(width),
+    Planes(int dim, int nbits)
+        : width(packed_width(dim, nbits)),
           nbits(nbits),
-          distance(distance),
-          size((distance * (8 / nbits - 1) + width + 2 * kVectorBytes - 1) / kVectorBytes * kVectorBytes) {}
+          size((8 / nbits * width + 2 * kVectorBytes - 1) / kVectorBytes * kVectorBytes) {}
 
-    int width, nbits, distance, size;
+    int width, nbits, size;
 };
 
 // The last bytes of a row, fewer than a vector. Kept apart: inline, their way through memory would be everyone's.
@@ -55,7 +54,7 @@ inline void unpack_row(const std::uint8_t* packed, const std::uint8_t* end, cons
             else
                 bytes = load_rest(packed + k, planes.width - k);
             const vuint values = ((bytes ^ flip) >> (plane * kBits)) & mask;
-            std::memcpy(levels + plane * planes.distance + k, &values, sizeof values);
+            std::memcpy(levels + plane * planes.width + k, &values, sizeof values);
         }
     }
 }
@@ -87,11 +86,10 @@ inline void pack(const std::uint8_t* levels, std::int64_t rows, int dim, int nbi
 }
 
 inline void unpack(const std::uint8_t* packed, std::int64_t rows, int dim, int nbits, std::uint8_t* levels) {
-    const int width = packed_width(dim, nbits);
-    const Planes planes(width, nbits, width);
+    const Planes planes(dim, nbits);
     Buffer<std::uint8_t> row(std::size_t(planes.size));
     for (std::int64_t r = 0; r < rows; ++r) {
-        unpack(packed + r * width, 1, packed + rows * width, planes, 0, row.data());
+        unpack(packed + r * planes.width, 1, packed + rows * planes.width, planes, 0, row.data());
         std::memcpy(levels + r * dim, row.data(), std::size_t(dim));
     }
 }

@@ -88,6 +88,24 @@ inline vint splat(std::int32_t x) {
 
 inline vfloat to_float(vint x) { return __builtin_convertvector(x, vfloat); }
 
+// Without the fraction.
+inline vint to_int(vfloat x) { return __builtin_convertvector(x, vint); }
+
+// Whole numbers of 0 to 255 as bytes. GCC would take them one by one.
+inline void narrow16(const std::int32_t* from, std::uint8_t* to) {
+#if defined(__AVX512F__)
+    const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_loadu_si512(from));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+#elif defined(__x86_64__)
+    const auto* four = reinterpret_cast<const __m128i*>(from);
+    const __m128i low = _mm_packs_epi32(_mm_loadu_si128(four), _mm_loadu_si128(four + 1));
+    const __m128i high = _mm_packs_epi32(_mm_loadu_si128(four + 2), _mm_loadu_si128(four + 3));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(low, high));
+#else
+    for (int i = 0; i < 16; ++i) to[i] = std::uint8_t(from[i]);
+#endif
+}
+
 // a * b + c, rounded once where the instruction set can. The compiler fuses nothing by itself
 // (-ffp-contract=off), so all builds that have this instruction agree bit for bit.
 inline vfloat fmadd(vfloat a, vfloat b, vfloat c) {
