@@ -16,7 +16,7 @@ import json
 import logging
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,13 +27,13 @@ import numpy as np
 from pyterrier_lir import __version__
 from pyterrier_lir.index import compress
 from pyterrier_lir.index.codec import NBITS, Codec
-from pyterrier_lir.index.files import write_synced
+from pyterrier_lir.index.files import sha256, write_synced
+from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.spool import Record, Spool
-from pyterrier_lir.index.store import BUILD, CODECS, MANIFEST, SEGMENTS, SPOOL, read_manifest, spooled
+from pyterrier_lir.index.store import BUILD, CODECS, MANIFEST, SEGMENTS, SPOOL, read_manifest, small_files, spooled
 
 LOGGER = logging.getLogger(__name__)
-Progress = Callable[[Iterable[Any], str, int, int | None], Iterable[Any]]
 PARAMETERS = "parameters.json"
 
 
@@ -108,7 +108,7 @@ def build(
             if not segments:
                 raise ValueError("No documents came; expected at least one. Check the corpus, or what is left of it.")
             block = _block(segments, memory_mb)
-            codec = _train(path, segments, parameters, block, num_threads)
+            codec = _train(path, segments, parameters, block, num_threads, progress)
             chunks = _compress(path, segments, codec, block, num_threads, progress)
             _finish(path, manifest, segments, chunks, codec, parameters, block)
 
@@ -175,15 +175,23 @@ def _block(segments: list[Segment], memory_mb: float) -> int:
     return max(256, int(memory_mb * 1e6 / (40 * dim)))
 
 
-def _train(path: Path, segments: list[Segment], parameters: Parameters, block: int, num_threads: int) -> Codec | None:
+def _train(
+    path: Path, segments: list[Segment], parameters: Parameters, block: int, num_threads: int, progress: Progress
+) -> Codec | None:
     if not sum(segment.num_tokens for segment in segments):
         return None  # empty documents only
     folder = path / BUILD / "codec"
     if not folder.exists():
         codec = compress.train(
-            segments, path / BUILD, nbits=parameters.nbits, centroids=parameters.centroids, seed=parameters.seed,
-            block=block, num_threads=num_threads,
-        )  # fmt: skip
+            segments,
+            path / BUILD,
+            nbits=parameters.nbits,
+            centroids=parameters.centroids,
+            seed=parameters.seed,
+            block=block,
+            num_threads=num_threads,
+            progress=progress,
+        )
         codec.save(folder)
     return Codec.load(folder)
 
@@ -235,6 +243,7 @@ def _finish(
         "parameters": asdict(parameters),
         "versions": {"pyterrier_lir": __version__, "numpy": np.__version__, "python": platform.python_version()},
         "bytes": {entry: found["bytes"] for entry, found in segment.folder.meta["files"].items()},
+        "sha256": {file: sha256(path / file) for file in small_files([name], name if codec is not None else None)},
     }
     write_synced(path / MANIFEST, json.dumps(manifest, indent=1))
     _sweep(path, manifest)

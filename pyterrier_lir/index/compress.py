@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pyterrier_lir.index import files
 from pyterrier_lir.index.codec import Codec
-from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, number_of_centroids, two_level
+from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, Progress, number_of_centroids, two_level
 from pyterrier_lir.index.segment import META, Segment
 
 HELD_OUT = 8192  # tokens on which the codec's steps are chosen
@@ -32,6 +32,7 @@ def train(
     seed: int,
     block: int,
     num_threads: int,
+    progress: Progress | None = None,
 ) -> Codec:
     """Trains centroids and codec on a random sample of the spooled tokens.
 
@@ -43,6 +44,7 @@ def train(
         seed: Chooses the sample and the first centroids.
         block: Tokens in memory at once.
         num_threads: Threads; the codec does not depend on them.
+        progress: Wraps what takes long.
     """
     total = sum(segment.num_tokens for segment in spool)
     k = min(centroids or number_of_centroids(total), total)
@@ -51,7 +53,9 @@ def train(
     held_out = HELD_OUT if total > POINTS_PER_CENTROID * k + HELD_OUT else 0
     path = folder / "sample.f16"
     sample = _sample(spool, min(total, POINTS_PER_CENTROID * k + held_out), path, np.random.default_rng(sample_seed))
-    found = two_level(sample[held_out:], k, seed=int(kmeans_seed), block=block, num_threads=num_threads)
+    found = two_level(
+        sample[held_out:], k, seed=int(kmeans_seed), block=block, num_threads=num_threads, progress=progress
+    )
     unit = all(segment.folder.meta["off_unit"] <= UNIT for segment in spool)
     codec = Codec.train(
         found, np.array(sample[:HELD_OUT], dtype=np.float32), nbits, unit=unit, block=block, num_threads=num_threads

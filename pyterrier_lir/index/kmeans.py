@@ -6,9 +6,10 @@ each group, so that a token is compared with about ``sqrt(K) + groups * sqrt(K)`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ POINTS_PER_CENTROID = 40  # more change nothing that can be measured
 GROUPS_SEARCHED = 4  # groups in which a token looks for its centroid; one costs .014 of the mean cosine
 
 Tokens = npt.NDArray[np.floating]
+Progress = Callable[[Iterable[Any], str, int, int | None], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def number_of_centroids(tokens: int) -> int:
     return min(1 << int(np.log2(16 * np.sqrt(tokens))), tokens) if tokens else 0
 
 
-def two_level(sample: Tokens, k: int, *, seed: int, block: int, num_threads: int = 1) -> Centroids:
+def two_level(
+    sample: Tokens, k: int, *, seed: int, block: int, num_threads: int = 1, progress: Progress | None = None
+) -> Centroids:
     """Trains centroids on a random sample of tokens.
 
     Args:
@@ -87,6 +91,7 @@ def two_level(sample: Tokens, k: int, *, seed: int, block: int, num_threads: int
         seed: The same seed gives the same centroids, whatever the number of threads.
         block: Tokens in memory at once.
         num_threads: Threads, each on a group of its own.
+        progress: Wraps the groups, given a name, how many are done and how many there are.
     """
     coarse_seed, *group_seeds = np.random.SeedSequence(seed).spawn(1 + _number_of_groups(k))
     rng = np.random.default_rng(coarse_seed)
@@ -104,7 +109,8 @@ def two_level(sample: Tokens, k: int, *, seed: int, block: int, num_threads: int
         return kmeans(sample[np.sort(members)].astype(np.float32), int(shares[group]), INNER_ITERATIONS, rng)
 
     with ThreadPoolExecutor(num_threads) as pool:
-        parts = list(pool.map(inner, range(len(coarse))))
+        results = pool.map(inner, range(len(coarse)))
+        parts = list(progress(results, "Training", 0, len(coarse)) if progress else results)
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
     return Centroids(np.concatenate(parts), coarse, offsets)
 

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Floats, Ints
-from pyterrier_lir.index import codec, files
+from pyterrier_lir.index import files
+from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
+from pyterrier_lir.index.segment import META as SEGMENT_META
 from pyterrier_lir.index.segment import Segment
 
 MANIFEST = "pt_meta.json"
@@ -111,7 +113,7 @@ class Store:
     @property
     def codec_bytes(self) -> dict[str, int]:
         """The sizes of the codec's files."""
-        folder = files.Opened(self.path / CODECS / self.manifest["codec"], codec.META)
+        folder = files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META)
         return {name: found["bytes"] for name, found in folder.meta["files"].items()}
 
     def verify(self) -> None:
@@ -122,7 +124,7 @@ class Store:
         """
         folders = [segment.folder for segment in self.segments]
         if self.manifest["codec"]:
-            folders.append(files.Opened(self.path / CODECS / self.manifest["codec"], codec.META))
+            folders.append(files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META))
         damaged = [problem for folder in folders for problem in folder.damage()]
         if damaged:
             raise ValueError(f"{'; '.join(damaged)}. {files.ADVICE}")
@@ -159,12 +161,26 @@ def spooled(path: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
 
 
+def small_files(segments: Sequence[str], codec_name: str | None) -> list[str]:
+    """The files that are compared with their checksums whenever an index is opened; they hold those of the others."""
+    names = [f"{SEGMENTS}/{name}/{SEGMENT_META}" for name in segments]
+    return [*names, *([f"{CODECS}/{codec_name}/{CODEC_META}"] if codec_name else [])]
+
+
+def _check_small_files(path: Path, manifest: dict[str, Any]) -> None:
+    for name, expected in manifest["sha256"].items():
+        found = files.sha256(path / name) if (path / name).exists() else "nothing"
+        if found != expected:
+            raise ValueError(f"{path / name} is damaged: it has sha256 {found}; expected {expected}. {files.ADVICE}")
+
+
 def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None]:
     for attempt in range(5):
         manifest = read_manifest(path)
         if manifest is None:
             raise FileNotFoundError(_no_index(path))
         try:
+            _check_small_files(path, manifest)
             segments = [Segment(path / SEGMENTS / name) for name in manifest["segments"]]
             return manifest, segments, Codec.load(path / CODECS / manifest["codec"]) if manifest["codec"] else None
         except ValueError:
