@@ -306,7 +306,7 @@ def test_centroid_scores_refuse_wrong_arguments(isa: str) -> None:
         kernels.centroid_scores(query, f32(1, 1), query, f32(1))
     with pytest.raises(ValueError, match="centroid_scale has 2 entries, but must have 1"):
         kernels.centroid_scores(query, f32(1), query, f32(1, 1))
-    with pytest.raises(ValueError, match="query has 65537 dimensions"):
+    with pytest.raises(ValueError, match="query has 65537 dimensions, but must have 1 to 65536"):
         kernels.centroid_scores(np.zeros((1, 65537), dtype=np.int8), f32(1), query, f32(1))
     with pytest.raises(ValueError, match="centroids is float32"):
         kernels.centroid_scores(query, f32(1), query.astype(np.float32), f32(1))

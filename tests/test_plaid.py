@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_compress import build, clustered, documents
 
-from pyterrier_lir.retrieve.plaid import measured_settings, paper_settings
+from pyterrier_lir.retrieve.plaid import _best, measured_settings, paper_settings
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,25 @@ def test_stats(index, topics):
     assert rows["plaid_candidates"].tolist() == sizes.tolist()
     assert rows["plaid_scored"].tolist() == [min(20, size) for size in sizes]
     assert (rows[["plaid_candidates_ms", "plaid_interaction_ms", "plaid_scoring_ms"]] > 0).all(axis=None)
+
+
+def test_ties_are_in_index_order(tmp_path):
+    docs = list(documents(60, longest=10))
+    docs += [{**d, "docno": f"again-{d['docno']}"} for d in docs]
+    index = build(tmp_path / "i", docs)
+    topics = pd.DataFrame({"qid": [str(i) for i in range(20)], "query_embs": [clustered(5, seed=i) for i in range(20)]})
+    exact = index.exhaustive(num_results=6)(topics)
+    assert (exact["docno"].str.startswith("again").groupby(exact["qid"]).sum() == 3).all()
+    # the cut between stages falls between the two copies of a document, whose scores are the same
+    found = index.plaid(num_results=6, nprobe=64, ndocs=4 * 41, min_docs=1)(topics)
+    pd.testing.assert_frame_equal(found, exact)
+
+
+def test_what_a_stage_keeps_stays_in_index_order():
+    docids, sums = np.array([4, 7, 9, 11]), np.array([5, 3, 8, 5], np.int32)
+    assert _best(docids, sums, 2).tolist() == [4, 9]  # of the two that score 5 the first in the index
+    assert _best(docids, sums, 3).tolist() == [4, 9, 11]
+    assert _best(docids, sums, 9).tolist() == [4, 7, 9, 11]
 
 
 def test_a_document_finds_itself(index):

@@ -167,6 +167,16 @@ def test_ties_are_in_index_order(index, topics):
     )["docno"].tolist()  # fmt: skip
 
 
+def test_segments_are_merged_in_index_order():
+    from pyterrier_lir.retrieve.exhaustive import _merge
+
+    first = np.array([2, 0]), np.array([0.9, 0.5], np.float32)
+    docids, scores = _merge(first, np.array([3, 4, 5]), np.array([0.5, 0.9, -np.inf], np.float32), 4)
+    assert docids.tolist() == [2, 4, 0, 3]
+    assert scores.tolist() == pytest.approx([0.9, 0.9, 0.5, 0.5])
+    assert _merge(first, np.array([3, 4]), np.array([0.5, 0.9], np.float32), 3)[0].tolist() == [2, 4, 0]
+
+
 def test_weights(index, topics):
     plain = topics.drop(columns="query_weights")
     ones = plain.assign(query_weights=[np.ones(len(q)) for q in plain["query_embs"]])

@@ -287,8 +287,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """An index is no retriever: it says which ones it has."""
         raise TypeError(
-            f"{self!r} was called like a retriever; expected one of its methods. Search it with index.exhaustive(), or "
-            "re-rank documents with index.maxsim()."
+            f"{self!r} was called like a retriever; expected one of its methods. Search it with index.plaid() or "
+            "index.exhaustive(), or re-rank documents with index.maxsim()."
         )
 
     def __repr__(self) -> str:
