@@ -1,6 +1,7 @@
 # make demo    an experiment on real text with a real model: a table on the screen, a report in results/
 # make test    lint, types, tests and the README's code
 # make peers   the packages that benchmarks/ compares with, in an environment of their own
+# make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
 # TORCH_INDEX  where pip looks for torch, for example https://download.pytorch.org/whl/cpu; empty: where it always looks
 
@@ -9,7 +10,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark engines peers clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
@@ -30,6 +31,16 @@ $(VENV)/.installed-%: setup.py pyproject.toml constraints.txt $(wildcard pyterri
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
 	$(PIP) --editable '.[$*]'
+	touch $@
+
+engines: $(VENV)/.installed-demo peers
+	$(VENV)/bin/python benchmarks/engines.py
+
+peers: .venv-peers/.installed
+
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 	touch $@
 
 clean:
