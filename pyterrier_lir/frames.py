@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import pyterrier as pt
 
 from pyterrier_lir import columns
 from pyterrier_lir.columns import Floats
+
+if TYPE_CHECKING:
+    from pyterrier_lir.index.store import Store
 
 RANKING = ("docno", "score", "rank")
 
@@ -57,6 +60,18 @@ def _advice(inp: pd.DataFrame) -> Iterator[None]:
             advice = " The frame holds documents already: re-rank them with index.maxsim()."
         error.args = (error.args[0] + advice,)
         raise
+
+
+def check_missing(missing: str) -> None:
+    """Refuses a ``missing`` that is not known."""
+    if missing not in ("error", "drop"):
+        raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+
+
+def located(inp: pd.DataFrame, store: Store, missing: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """The rows whose documents an index holds, and the docids of these; see `Store.lookup` for the others."""
+    docids = store.lookup(inp["docno"].tolist(), missing=missing)
+    return inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
 
 
 def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, what: object = "") -> list[Query]:

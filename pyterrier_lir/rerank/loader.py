@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns
-from pyterrier_lir.rerank.maxsim import check_missing
+from pyterrier_lir import columns, frames
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ class EmbsLoader(LirTransformer):
     LABEL = "Embeddings Loader"
 
     def __init__(self, index_: LirIndex, *, missing: str = "error") -> None:
-        check_missing(missing)
+        frames.check_missing(missing)
         self.index_ = index_
         self.missing = missing
 
@@ -42,12 +40,12 @@ class EmbsLoader(LirTransformer):
         if not len(inp):
             return inp.assign(**{name: pd.Series(dtype=object) for name in self._added()})
         store = self.index_.store
-        docids = store.lookup(inp["docno"].tolist(), missing=self.missing)
-        documents = [store.document(docid) for docid in docids[docids >= 0]]
+        inp, docids = frames.located(inp, store, self.missing)
+        documents = [store.document(docid) for docid in docids]
         added = {columns.DOC_EMBS: columns.object_column([embs for embs, _ in documents])}
         if store.has_tok_ids:
             added[columns.DOC_TOK_IDS] = columns.object_column([tok_ids for _, tok_ids in documents])
-        out = inp[np.asarray(docids >= 0)].reset_index(drop=True).assign(**added)
+        out = inp.assign(**added)
         return out if store.encoder is None else out.assign(**{columns.DOC_ENCODER: store.encoder})
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:

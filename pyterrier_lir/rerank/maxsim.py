@@ -41,7 +41,7 @@ class IndexMaxSim(LirTransformer):
     def __init__(
         self, index_: LirIndex, *, missing: str = "error", num_threads: int | None = None, device: str = "cpu"
     ) -> None:
-        check_missing(missing)
+        frames.check_missing(missing)
         scoring.check_device(device)
         scoring.threads(num_threads)
         self.index_ = index_
@@ -55,8 +55,7 @@ class IndexMaxSim(LirTransformer):
         if not len(inp):
             return frames.rescored(inp, np.zeros(0))
         store = self.index_.store
-        docids = store.lookup(inp["docno"].tolist(), missing=self.missing)
-        inp, docids = inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
+        inp, docids = frames.located(inp, store, self.missing)
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         return frames.rescored(inp, self.scores(store, queries, docids), ties=docids)
 
@@ -127,12 +126,6 @@ class MaxSim(LirTransformer):
             weights=query.weights,
             num_threads=scoring.threads(self.num_threads),
         )
-
-
-def check_missing(missing: str) -> None:
-    """Refuses a ``missing`` that is not known."""
-    if missing not in ("error", "drop"):
-        raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
 
 
 def _encoder(inp: pd.DataFrame) -> str | None:

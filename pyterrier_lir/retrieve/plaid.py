@@ -252,8 +252,7 @@ class CentroidMaxSim(LirTransformer):
         num_threads: int | None = None,
     ) -> None:
         _check_threshold(threshold, threshold_quantile)
-        if missing not in ("error", "drop"):
-            raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+        frames.check_missing(missing)
         threads(num_threads)
         self.index_ = index_
         self.threshold = threshold
@@ -267,8 +266,7 @@ class CentroidMaxSim(LirTransformer):
         if not len(inp):
             return frames.rescored(inp, np.zeros(0))
         store = self.index_.store
-        docids = store.lookup(inp["docno"].tolist(), missing=self.missing)
-        inp, docids = inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
+        inp, docids = frames.located(inp, store, self.missing)
         scores = np.full(len(docids), -np.inf, dtype=np.float32)
         for query in frames.queries(inp, store.dim, encoder=store.encoder, what=self):
             if store.codec is not None and len(query.embs):
