@@ -20,7 +20,6 @@ HELD_OUT = 8192  # tokens on which the codec's steps are chosen
 UNIT = 0.01  # vectors whose norm is within this of 1 have unit length: bfloat16 and float16 round that much
 STRATUM = 1 << 18  # tokens of which a share is sampled
 CHUNK = "chunk.json"
-Codes = npt.NDArray[np.integer]
 
 
 def train(

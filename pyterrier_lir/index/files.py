@@ -1,7 +1,7 @@
 """Directories that appear at once and say what they should hold: every structure of an index is stored in one.
 
 A directory is written under a temporary name, synced, and renamed. Its meta, a small JSON file, names every file
-with its size and sha256. Opening compares the sizes, `verify` the content.
+with its size and sha256. Opening compares the sizes, `Opened.damage` the content.
 """
 
 from __future__ import annotations
@@ -150,12 +150,6 @@ class Opened:
             found = sha256(self.path / name) if (self.path / name).exists() else None
             if found != expected["sha256"]:
                 yield f"{self.path / name} has sha256 {found}; expected {expected['sha256']}"
-
-    def verify(self) -> None:
-        """Raises a ValueError that names every damaged file."""
-        damaged = list(self.damage())
-        if damaged:
-            raise ValueError(f"{'; '.join(damaged)}. {ADVICE}")
 
 
 def write_synced(path: Path, text: str) -> None:

@@ -56,14 +56,12 @@ class CodedQuery:
     """A query as the kernels over codes want it, rounded to 8 bits a value; its weights are multiplied in.
 
     Attributes:
-        rows: Number of query rows, n.
         levels: The rows times the codec's steps, int8 ``(n, dim)``, in units of ``scale``, float32 ``(n,)``.
         bias: Products of the rows with the codec's lowest level, float32 ``(n,)``.
     """
 
     def __init__(self, embs: Floats, weights: Floats | None, codec: Codec, num_threads: int) -> None:
         weighted = embs if weights is None else embs * weights[:, None]
-        self.rows = len(embs)
         self.codec = codec
         self.num_threads = num_threads
         self.levels, self.scale = to_bytes(weighted * codec.step)

@@ -113,8 +113,7 @@ class Store:
     @property
     def codec_bytes(self) -> dict[str, int]:
         """The sizes of the codec's files."""
-        folder = files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META)
-        return {name: found["bytes"] for name, found in folder.meta["files"].items()}
+        return {name: found["bytes"] for name, found in self._codec_folder.meta["files"].items()}
 
     def verify(self) -> None:
         """Reads everything and compares it with the checksums that were taken when it was written.
@@ -124,10 +123,14 @@ class Store:
         """
         folders = [segment.folder for segment in self.segments]
         if self.manifest["codec"]:
-            folders.append(files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META))
+            folders.append(self._codec_folder)
         damaged = [problem for folder in folders for problem in folder.damage()]
         if damaged:
             raise ValueError(f"{'; '.join(damaged)}. {files.ADVICE}")
+
+    @property
+    def _codec_folder(self) -> files.Opened:
+        return files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META)
 
     def _examples(self) -> str:
         return ", ".join(repr(self.docno(i)) for i in range(min(3, len(self))))

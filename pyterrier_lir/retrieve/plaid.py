@@ -220,9 +220,9 @@ class PlaidCandidates(LirTransformer):
                 if store.codec is None or not len(query.embs):
                     continue
                 asked = CentroidQuery(store, query, threads(self.num_threads))
-                docids = asked.candidates(self.nprobe, at_least=self.min_docs)
+                docnos = store.names(asked.candidates(self.nprobe, at_least=self.min_docs))
                 for row in query.rows:
-                    hits[row] = store.names(docids), np.zeros(len(docids))
+                    hits[row] = docnos, np.zeros(len(docnos))
         return frames.retrieved(inp, hits).drop(columns=["score", "rank"])
 
 
