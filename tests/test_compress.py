@@ -361,6 +361,22 @@ def test_interrupted_in_a_later_stage(tmp_path, monkeypatch, stage):
     assert tree(tmp_path / "i") == tree(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("stage", ["_compress", "_finish"])
+def test_documents_that_come_after_training_are_trained_on(tmp_path, monkeypatch, stage):
+    docs = list(documents(100))
+    build(tmp_path / "whole", docs)
+
+    def dies(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(build_module, stage, dies)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "i", docs[:60])
+    build(tmp_path / "i", docs[60:], resume=True)
+    assert tree(tmp_path / "i") == tree(tmp_path / "whole")
+
+
 # --- memory ---------------------------------------------------------------------------------------------------
 
 STATUS = Path("/proc/self/status")

@@ -35,6 +35,8 @@ from pyterrier_lir.index.store import BUILD, CODECS, MANIFEST, SEGMENTS, SPOOL, 
 
 LOGGER = logging.getLogger(__name__)
 PARAMETERS = "parameters.json"
+CODEC = "codec"
+CHUNKS = "chunks"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def build(
         _begin(path, manifest, parameters, overwrite=overwrite, resume=resume)
         with _cleaning_up(path):
             spool = Spool(path / BUILD / SPOOL, spooled(path), limit=int(segment_mb * 1e6))
-            spool.fill(progress(documents, "Spooling", spool.documents, None))
+            spool.fill(_untrained(path, progress(documents, "Spooling", spool.documents, None)))
             segments = [Segment(entry) for entry in spooled(path)]
             if not segments:
                 raise ValueError("No documents came; expected at least one. Check the corpus, or what is left of it.")
@@ -150,6 +152,15 @@ def _begin(
     write_synced(file, json.dumps({"number": _number(manifest), "parameters": asdict(parameters)}))
 
 
+def _untrained(path: Path, documents: Iterable[Record]) -> Iterator[Record]:
+    """Passes documents on; before the first one drops what was trained without them."""
+    for i, document in enumerate(documents):
+        if i == 0:
+            for folder in (CODEC, CHUNKS):
+                shutil.rmtree(path / BUILD / folder, ignore_errors=True)
+        yield document
+
+
 def _number(manifest: dict[str, Any] | None) -> int:
     """The number of the index that a build makes."""
     return manifest["number"] + 1 if manifest else 1
@@ -180,7 +191,7 @@ def _train(
 ) -> Codec | None:
     if not sum(segment.num_tokens for segment in segments):
         return None  # empty documents only
-    folder = path / BUILD / "codec"
+    folder = path / BUILD / CODEC
     if not folder.exists():
         codec = compress.train(
             segments,
@@ -199,7 +210,7 @@ def _train(
 def _compress(
     path: Path, segments: list[Segment], codec: Codec | None, block: int, num_threads: int, progress: Progress
 ) -> list[Path]:
-    folder = path / BUILD / "chunks"
+    folder = path / BUILD / CHUNKS
     chunks = [folder / segment.folder.path.name for segment in segments] if codec else []
     left = [(segment, chunk) for segment, chunk in zip(segments, chunks, strict=False) if not chunk.exists()]
     for segment, chunk in progress(left, "Compressing", len(chunks) - len(left), len(chunks)):
