@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -60,6 +61,20 @@ def _advice(inp: pd.DataFrame) -> Iterator[None]:
             advice = " The frame holds documents already: re-rank them with index.maxsim()."
         error.args = (error.args[0] + advice,)
         raise
+
+
+def check_counts(**values: int | None) -> None:
+    """Refuses arguments that are not whole numbers of at least 1; None stands for a default."""
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise ValueError(f"{name} is {value!r}; expected at least 1, as a whole number.")
+
+
+def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
+    """The documents to search, each once; None for all. A single string is refused: it is a collection of letters."""
+    if isinstance(docnos, str):
+        raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: docnos=[{docnos!r}].")
+    return None if docnos is None else tuple(dict.fromkeys(docnos))
 
 
 def check_missing(missing: str) -> None:

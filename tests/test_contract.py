@@ -1,6 +1,7 @@
 """What PyTerrier expects, asked of every transformer that the package has."""
 
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -308,6 +309,24 @@ def test_a_retriever_refuses_documents(name):
         CASES[name][0]()(ENCODED_RESULTS)
     with pytest.raises(pt.validate.InputValidationError, match=r"Put encoder.query_encoder\(\) before this stage"):
         CASES[name][0]()(QUERIES)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("exhaustive", {"num_results": "10"}, "num_results is '10'; expected at least 1, as a whole number"),
+        ("plaid", {"num_results": 2.5}, "num_results is 2.5; expected at least 1, as a whole number"),
+        ("plaid", {"nprobe": "4"}, "nprobe is '4'; expected at least 1"),
+        ("plaid_candidates", {"min_docs": 0}, "min_docs is 0; expected at least 1"),
+        ("plaid", {"threshold": "0.5"}, "threshold is '0.5'; expected a number"),
+        ("centroid_maxsim", {"threshold_quantile": "0.5"}, "threshold_quantile is '0.5'; expected a number"),
+        ("exhaustive", {"docnos": "dough"}, "docnos is 'dough'; expected a list of docnos: docnos=['dough']"),
+        ("plaid", {"docnos": "dough"}, "docnos is 'dough'; expected a list of docnos: docnos=['dough']"),
+    ],
+)
+def test_wrong_arguments_are_named(method, arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        getattr(INDEX, method)(**arguments)
 
 
 def test_row_wise_stages_let_the_cutoff_pass():

@@ -298,6 +298,8 @@ def test_the_encoder_dispatches():
     assert queries["query_encoder"].tolist() == ["toy-32-0"] * 2
     documents = encoder(pd.DataFrame({"docno": ["1"], "text": ["a b c"]}))
     assert documents["doc_embs"][0].shape == (3, 32)
+    with pytest.raises(ValueError, match="dim is 0; expected at least 1"):
+        lir.ToyEncoder(dim=0)
     titled = lir.ToyEncoder(text_field=("title", "text"))
     assert titled.document_texts(pd.DataFrame({"title": ["T", None, ""], "text": ["x", "y", None]})) == ["T x", "y", ""]
     with pytest.raises(KeyError, match="title"):

@@ -37,6 +37,8 @@ class ToyEncoder(Encoder):
     def __init__(
         self, *, dim: int = 32, seed: int = 0, batch_size: int = 256, text_field: str | tuple[str, ...] = "text"
     ) -> None:
+        if dim < 1:
+            raise ValueError(f"dim is {dim}; expected at least 1.")
         self.dim = dim
         self.seed = seed
         self.batch_size = batch_size

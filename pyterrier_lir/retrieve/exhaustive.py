@@ -56,13 +56,12 @@ class Exhaustive(LirTransformer):
         num_threads: int | None = None,
         device: str = "cpu",
     ) -> None:
-        if num_results < 1:
-            raise ValueError(f"num_results is {num_results}; expected at least 1.")
+        frames.check_counts(num_results=num_results)
         scoring.check_device(device)
         scoring.threads(num_threads)
         self.index_ = index_
         self.num_results = num_results
-        self.docnos = None if docnos is None else tuple(dict.fromkeys(docnos))
+        self.docnos = frames.distinct_docnos(docnos)
         self.num_threads = num_threads
         self.device = device
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -114,7 +115,7 @@ class Plaid(LirTransformer):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        _check_at_least_one(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
+        frames.check_counts(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
         _check_threshold(threshold, threshold_quantile)
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}; expected one of {', '.join(map(repr, PRESETS))}.")
@@ -127,7 +128,7 @@ class Plaid(LirTransformer):
         self.threshold_quantile = threshold_quantile
         self.min_docs = min_docs
         self.preset = preset
-        self.docnos = None if docnos is None else tuple(dict.fromkeys(docnos))
+        self.docnos = frames.distinct_docnos(docnos)
         self.num_threads = num_threads
         self.stats = stats
 
@@ -202,7 +203,7 @@ class PlaidCandidates(LirTransformer):
     LABEL = "PLAID Candidates"
 
     def __init__(self, index_: LirIndex, *, nprobe: int = 4, min_docs: int = 1, num_threads: int | None = None) -> None:
-        _check_at_least_one(nprobe=nprobe, min_docs=min_docs)
+        frames.check_counts(nprobe=nprobe, min_docs=min_docs)
         threads(num_threads)
         self.index_ = index_
         self.nprobe = nprobe
@@ -400,13 +401,10 @@ def _in_parallel(
         return list(pool.map(lambda query: search(query, 1), queries))
 
 
-def _check_at_least_one(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1.")
-
-
 def _check_threshold(threshold: float | None, quantile: float | None) -> None:
+    for name, value in (("threshold", threshold), ("threshold_quantile", quantile)):
+        if value is not None and not isinstance(value, Real):
+            raise ValueError(f"{name} is {value!r}; expected a number, or None.")
     if threshold is not None and quantile is not None:
         raise ValueError(f"threshold is {threshold} and threshold_quantile is {quantile}; expected one of them.")
     if quantile is not None and not 0 <= quantile < 1:
