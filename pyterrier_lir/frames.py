@@ -86,6 +86,8 @@ def check_missing(missing: str) -> None:
 def located(inp: pd.DataFrame, store: Store, missing: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """The rows whose documents an index holds, and the docids of these; see `Store.lookup` for the others."""
     docids = store.lookup(inp["docno"].tolist(), missing=missing)
+    if (docids >= 0).all():
+        return inp.reset_index(drop=True), docids
     return inp[docids >= 0].reset_index(drop=True), docids[docids >= 0]
 
 
@@ -155,12 +157,14 @@ def rescored(
         ties: Orders equal scores, ascending; by default the order of the rows.
         drop: Columns to leave out.
     """
-    kept = inp.drop(columns=[name for name in ("score", "rank", *drop) if name in inp.columns])
     query, _ = pd.factorize(inp["qid"])
     order = np.lexsort((np.arange(len(inp)) if ties is None else ties, -scores, query))
-    out = kept.take(order).reset_index(drop=True).assign(score=scores[order].astype(np.float64))
-    rank = out.groupby(query[order]).cumcount() if len(out) else np.zeros(0)
-    return out.assign(rank=np.asarray(rank, dtype=np.int64) + pt.model.FIRST_RANK)
+    first = np.searchsorted(query[order], query[order])  # where the row's query begins
+    # Column by column, as in `retrieved`.
+    out = {name: inp[name].array.take(order) for name in inp.columns if name not in ("score", "rank", *drop)}
+    out["score"] = scores[order].astype(np.float64)
+    out["rank"] = np.arange(len(inp), dtype=np.int64) - first + pt.model.FIRST_RANK
+    return pd.DataFrame(out, copy=False)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from pyterrier.measures import RR
 
 import pyterrier_lir as lir
-from pyterrier_lir.retrieve.plaid import STATS
+from pyterrier_lir.retrieve.plaid import Plaid
 
 ENCODER = lir.ToyEncoder()
 INDEX = lir.LirIndex.example()
@@ -50,7 +50,7 @@ CASES = {
     "plaid": (lambda: INDEX.plaid(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
     "plaid-stats": (
         lambda: INDEX.plaid(stats=True, docnos=["earth", "bread"]), ENCODED, ["qid", "query_embs"],
-        {"docno", *RANK, *STATS}, set(),
+        {"docno", *RANK, *Plaid.STATS}, set(),
     ),
     "plaid_candidates": (lambda: INDEX.plaid_candidates(), ENCODED, ["qid", "query_embs"], {"docno"}, set()),
     "centroid_maxsim": (lambda: INDEX.centroid_maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),

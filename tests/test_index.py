@@ -230,7 +230,7 @@ def test_bad_options(tmp_path, options):
 
 def test_calling_the_index_names_its_methods():
     index = lir.LirIndex.example()
-    with pytest.raises(TypeError, match=r"index.plaid\(\) or index.exhaustive\(\)"):
+    with pytest.raises(TypeError, match=r"index.plaid\(\), index.warp\(\) or index.exhaustive\(\)"):
         (lir.ToyEncoder() >> index).search("bread")
 
 

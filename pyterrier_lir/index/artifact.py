@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
     from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
+    from pyterrier_lir.retrieve.warp import Warp
+    from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 
 class LirIndex(pt.Artifact, pt.Indexer):
@@ -178,6 +180,80 @@ class LirIndex(pt.Artifact, pt.Indexer):
             num_threads=num_threads,
         )
 
+    def warp(
+        self,
+        *,
+        num_results: int = 1000,
+        nprobe: int | None = None,
+        t_prime: int | None = None,
+        bound: int | None = None,
+        groups: int | None = None,
+        min_docs: int | None = None,
+        preset: str = "measured",
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        stats: bool = False,
+    ) -> Warp:
+        """WARP: all tokens of the probed cells, scored where they lie. See `retrieve.warp.Warp`."""
+        from pyterrier_lir.retrieve.warp import Warp
+
+        return Warp(
+            self,
+            num_results=num_results,
+            nprobe=nprobe,
+            t_prime=t_prime,
+            bound=bound,
+            groups=groups,
+            min_docs=min_docs,
+            preset=preset,
+            docnos=docnos,
+            num_threads=num_threads,
+            stats=stats,
+        )
+
+    def xtr(
+        self,
+        *,
+        num_results: int = 1000,
+        token_k: int = 10_000,
+        impute: str | float = "kth",
+        normalise: str = "mean",
+        nprobe: int | None = None,
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        stats: bool = False,
+    ) -> Xtr:
+        """XTR: documents scored by their retrieved tokens alone. See `retrieve.xtr.Xtr`."""
+        from pyterrier_lir.retrieve.xtr import Xtr
+
+        return Xtr(
+            self,
+            num_results=num_results,
+            token_k=token_k,
+            impute=impute,
+            normalise=normalise,
+            nprobe=nprobe,
+            docnos=docnos,
+            num_threads=num_threads,
+            stats=stats,
+        )
+
+    def xtr_scorer(
+        self,
+        *,
+        token_k: int = 10_000,
+        impute: str | float = "kth",
+        normalise: str = "mean",
+        missing: str = "error",
+        num_threads: int | None = None,
+    ) -> XtrScorer:
+        """XTR as a re-ranker: the tokens of the given documents compete. See `retrieve.xtr.XtrScorer`."""
+        from pyterrier_lir.retrieve.xtr import XtrScorer
+
+        return XtrScorer(
+            self, token_k=token_k, impute=impute, normalise=normalise, missing=missing, num_threads=num_threads
+        )
+
     def maxsim(self, *, missing: str = "error", num_threads: int | None = None, device: str = "cpu") -> IndexMaxSim:
         """Re-ranks documents by exact MaxSim, their vectors read from the index. See `rerank.maxsim.IndexMaxSim`."""
         from pyterrier_lir.rerank.maxsim import IndexMaxSim
@@ -287,8 +363,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """An index is no retriever: it says which ones it has."""
         raise TypeError(
-            f"{self!r} was called like a retriever; expected one of its methods. Search it with index.plaid() or "
-            "index.exhaustive(), or re-rank documents with index.maxsim()."
+            f"{self!r} was called like a retriever; expected one of its methods. Search it with index.plaid(), "
+            "index.warp() or index.exhaustive(), or re-rank documents with index.maxsim()."
         )
 
     def __repr__(self) -> str:

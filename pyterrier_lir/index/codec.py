@@ -163,6 +163,11 @@ class Codec:
         """The centroids in 8 bits a value, int8 ``(K, dim)``, and what one unit of each is, float32 ``(K,)``."""
         return to_bytes(self.centroids.vectors)
 
+    @cached_property
+    def coarse_bytes(self) -> tuple[npt.NDArray[np.int8], Floats]:
+        """The coarse groups' vectors in 8 bits a value, int8 ``(G, dim)``, and the units, float32 ``(G,)``."""
+        return to_bytes(self.centroids.coarse)
+
     @classmethod
     def load(cls, path: Path) -> Codec:
         """Opens a codec by memory map.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pyterrier_lir.index import files
 from pyterrier_lir.index.codec import Codec
+from pyterrier_lir.index.counting_sort import CountingSort
 from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, Progress, number_of_centroids, two_level
 from pyterrier_lir.index.segment import META, Segment
 
@@ -178,17 +179,12 @@ def _invert(out: files.Directory, spool: Sequence[Segment], chunks: Sequence[Pat
         out.file("doc_codes.i64").write(ends.astype("<i8").tobytes())
         counts += np.bincount(codes, minlength=len(counts))
         end = int(ends[-1]) if len(ends) else end
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype("<i8")
-    out.file("cell_docs.i64").write(offsets.tobytes())
+    sort = CountingSort(counts)
+    out.file("cell_docs.i64").write(sort.offsets.tobytes())
     cell_docs = out.allocate("cell_docs.i32", "<i4", end)
-    free = offsets[:-1].copy()
     first = 0
     for documents, codes in _distinct(spool, chunks, codec, block):
-        docids = np.repeat(np.arange(first, first + len(documents)), documents)
-        order = np.argsort(codes, kind="stable")
-        present, begins, times = np.unique(codes[order], return_index=True, return_counts=True)
-        cell_docs[free[codes[order]] + np.arange(len(order)) - np.repeat(begins, times)] = docids[order]
-        free[present] += times
+        cell_docs[sort.places(codes)] = np.repeat(np.arange(first, first + len(documents)), documents)
         first += len(documents)
 
 

@@ -120,6 +120,7 @@ class Opened:
 
     def __init__(self, path: Path, meta_name: str) -> None:
         self.path = path
+        self.keep_alive: object = None  # what must not go before this
         try:
             self.meta: dict[str, Any] = json.loads((path / meta_name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

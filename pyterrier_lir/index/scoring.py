@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pyterrier_lir import kernels
 from pyterrier_lir.columns import Floats
+from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import Codec, to_bytes
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store
@@ -74,6 +75,63 @@ class CodedQuery:
         levels, scale = to_bytes(self._weighted)
         centroids, scales = self.codec.centroid_bytes
         return kernels.centroid_scores(levels, scale, centroids, scales, num_threads=self.num_threads)
+
+    def best_cells(self, p: int, groups: int | None = None) -> tuple[npt.NDArray[np.int32], Floats]:
+        """The centroids with the largest products, and these.
+
+        Args:
+            p: How many for each row; at most K.
+            groups: Look at the centroids of each row's best so many coarse groups only; None for all. With all, the
+                result is the same.
+
+        Returns:
+            int32 ``(n, p)``, best first, ties by number, and float32 ``(n, p)``.
+        """
+        coarse, scales = self.codec.coarse_bytes
+        if groups is None or groups >= len(coarse):
+            cells = kernels.top_cells(self.centroid_scores, len(self.levels), p)
+            return cells, self.centroid_scores[cells, np.arange(len(cells))[:, None]]
+        levels, scale = to_bytes(self._weighted)
+        coarse_scores = kernels.centroid_scores(levels, scale, coarse, scales, num_threads=self.num_threads)
+        sizes = np.diff(self.codec.centroids.offsets)
+        while True:
+            chosen = kernels.top_cells(coarse_scores, len(levels), groups)
+            if groups == len(coarse) or sizes[chosen].sum(axis=1).min() >= p:
+                break
+            groups = min(2 * groups, len(coarse))
+        return kernels.top_cells_in_groups(
+            levels, scale, *self.codec.centroid_bytes, self.codec.centroids.offsets, chosen, p
+        )
+
+    def scan(
+        self, tokens: CellTokens, cells: npt.NDArray[np.int32], cell_scores: Floats, *, normalise: bool
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:
+        """Triples of all tokens in each row's cells: see `kernels.scan_cells`.
+
+        Args:
+            tokens: Of a segment.
+            cells: int32 ``(n, p)``, with the products of their centroids.
+            cell_scores: float32 ``(n, p)``.
+            normalise: Whether decompressed vectors are scaled back to unit length, where the index recorded that.
+        """
+        inv_norms = tokens.inv_norms if normalise else None
+        return kernels.scan_cells(
+            cells, cell_scores, self.levels, self.scale, self.bias, tokens.offsets, tokens.docs, tokens.blocks,
+            inv_norms, None if inv_norms is None else self.codec.inv_norm_table,
+            nbits=self.codec.nbits, num_threads=self.num_threads,
+        )  # fmt: skip
+
+    def top_tokens(
+        self, segment: Segment, docids: npt.NDArray[np.int64] | None, count: int
+    ) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Each row's best tokens of all in a segment, or in some of its documents: see `kernels.top_tokens_codes`."""
+        assert segment.codes is not None
+        assert segment.residuals is not None
+        return kernels.top_tokens_codes(
+            self.centroid_scores, self.levels, self.scale, self.bias, segment.codes, segment.residuals,
+            segment.inv_norms, self.codec.inv_norm_table, segment.offsets, docids,
+            nbits=self.codec.nbits, count=count, num_threads=self.num_threads,
+        )  # fmt: skip
 
     def maxsim(self, segment: Segment, docids: npt.NDArray[np.int64] | None) -> Floats:
         """MaxSim with documents of a segment, from their codes."""

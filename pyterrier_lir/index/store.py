@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Floats, Ints
-from pyterrier_lir.index import files
+from pyterrier_lir.index import cell_tokens, derived, files
+from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
 from pyterrier_lir.index.segment import META as SEGMENT_META
@@ -25,6 +27,7 @@ SEGMENTS = "segments"
 CODECS = "codecs"
 BUILD = "build"  # what an unfinished build has stored so far
 SPOOL = "spool"
+DERIVED = "derived"  # see `derived`
 
 
 class Store:
@@ -45,6 +48,8 @@ class Store:
         self.manifest, self.segments, self.codec = _open(path)
         self.dim: int = self.manifest["dim"]
         self.encoder: str | None = self.manifest["encoder"]
+        self._deriving = Lock()
+        self._cell_tokens: dict[str, CellTokens] = {}
         self.starts = list(accumulate((len(segment) for segment in self.segments), initial=0))
 
     def __len__(self) -> int:
@@ -63,6 +68,11 @@ class Store:
         """The segment of a document, and its number there."""
         at = bisect_right(self.starts, docid) - 1
         return self.segments[at], docid - self.starts[at]
+
+    def num_tokens(self, docid: int) -> int:
+        """How many tokens a document has."""
+        segment, i = self.locate(docid)
+        return int(segment.offsets[i + 1] - segment.offsets[i])
 
     def docno(self, docid: int) -> str:
         """The docno of a docid."""
@@ -109,6 +119,34 @@ class Store:
                 'documents, or leave them out with missing="drop".'
             )
         return found
+
+    def cell_tokens(self, segment: Segment) -> CellTokens:
+        """The tokens of a segment cell after cell; derived from it when first asked for."""
+        assert self.codec is not None
+        codec, name = self.codec, segment.folder.path.name
+        with self._deriving:
+            if name not in self._cell_tokens:
+                folder = self.derived(
+                    f"{cell_tokens.NAME}/{name}", small_files([name], self.manifest["codec"]),
+                    lambda out: cell_tokens.write(segment, codec, out),
+                )  # fmt: skip
+                self._cell_tokens[name] = CellTokens(folder, codec)
+            return self._cell_tokens[name]
+
+    def derived(self, name: str, sources: Sequence[str], write: derived.Write) -> files.Opened:
+        """A structure under ``derived/``, made from files that the manifest knows; see `derived.open_or_make`."""
+        source = {file: self.manifest["sha256"][file] for file in sources}
+        return derived.open_or_make(self.path / DERIVED / name, source, write)
+
+    @cached_property
+    def cell_sizes(self) -> npt.NDArray[np.int64]:
+        """How many tokens each centroid has, in all segments, int64 ``(K,)``."""
+        assert self.codec is not None
+        sizes = np.zeros(len(self.codec.centroids.vectors), dtype=np.int64)
+        for segment in self.segments:
+            if segment.num_tokens:
+                sizes += np.diff(self.cell_tokens(segment).offsets)
+        return sizes
 
     @property
     def codec_bytes(self) -> dict[str, int]:

@@ -6,13 +6,21 @@ at the first call. The environment variable ``PYTERRIER_LIR_KERNELS`` (one of ``
 ``x86_64_v2``, ``x86_64_v3``, ``icelake``) or :func:`forced` choose another one.
 
 :mod:`.exact` scores token vectors, :mod:`.codes` compresses them and scores them compressed, :mod:`.cells` finds the
-documents that are worth it.
+documents that are worth it, :mod:`.tokens` scores single tokens and makes documents of them.
 """
 
 from pyterrier_lir.kernels.builds import active, available, forced
-from pyterrier_lir.kernels.cells import candidates, centroid_maxsim, centroid_scores, score_table, top_cells
+from pyterrier_lir.kernels.cells import (
+    candidates,
+    centroid_maxsim,
+    centroid_scores,
+    score_table,
+    top_cells,
+    top_cells_in_groups,
+)
 from pyterrier_lir.kernels.codes import encode_residuals, maxsim_codes, nearest, nearest_groups, pack, unpack
 from pyterrier_lir.kernels.exact import maxsim, top_k
+from pyterrier_lir.kernels.tokens import blocks_shape, scan_cells, score_triples, top_tokens, top_tokens_codes
 
 __all__ = [
     "active",
@@ -32,6 +40,13 @@ __all__ = [
     "centroid_scores",
     "score_table",
     "top_cells",
+    "top_cells_in_groups",
     "candidates",
     "centroid_maxsim",
+    # single tokens
+    "blocks_shape",
+    "scan_cells",
+    "top_tokens",
+    "top_tokens_codes",
+    "score_triples",
 ]

@@ -102,6 +102,51 @@ def top_cells(scores: npt.NDArray[np.float32], n: int, p: int) -> npt.NDArray[np
     return active_module().top_cells(scores, n, p)
 
 
+def top_cells_in_groups(
+    query: npt.NDArray[np.int8],
+    query_scale: npt.NDArray[np.float32],
+    centroids: npt.NDArray[np.int8],
+    centroid_scale: npt.NDArray[np.float32],
+    group_offsets: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int32],
+    p: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The best centroids of each query row among those of some groups, where scoring all would take too long.
+
+    Scores are those of :func:`centroid_scores`, and with all groups the result is that of :func:`top_cells`.
+
+    Args:
+        query: ``(n, d)``, in units of ``query_scale``; ``d`` up to 65,536.
+        query_scale: ``(n,)``.
+        centroids: ``(K, d)``, in units of ``centroid_scale``, sorted by group.
+        centroid_scale: ``(K,)``.
+        group_offsets: ``(G + 1,)``, not decreasing, within ``0 .. K``: where each group's centroids begin.
+        groups: ``(n, g)`` the groups of each row, each once in a row.
+        p: how many centroids for each row, at least 1.
+
+    Returns:
+        ``(n, p)`` numbers of centroids, score descending, then number ascending, and ``(n, p)`` their scores.
+
+    Raises:
+        ValueError: an argument has the wrong type or shape, names groups that do not exist, or groups that hold fewer
+            than ``p`` centroids.
+    """
+    check_query_bytes(query, query_scale)
+    check_array("centroids", centroids, 2, np.int8)
+    if centroids.shape[1] != query.shape[1]:
+        raise ValueError(f"query has {query.shape[1]} dimensions and centroids have {centroids.shape[1]}")
+    check_array("centroid_scale", centroid_scale, 1, np.float32)
+    check_length("centroid_scale", centroid_scale, len(centroids), "centroid")
+    check_array("group_offsets", group_offsets, 1, np.int64)
+    if len(group_offsets) == 0:
+        raise ValueError("group_offsets is empty, but G groups have G + 1 offsets; for no groups give [0]")
+    check_array("groups", groups, 2, np.int32)
+    check_length("groups", groups, len(query), "query row")
+    if p < 1:
+        raise ValueError(f"p is {p}, but at least 1 centroid must be wanted")
+    return active_module().top_cells_in_groups(query, query_scale, centroids, centroid_scale, group_offsets, groups, p)
+
+
 def candidates(
     cells: npt.NDArray[np.int32],
     cell_offsets: npt.NDArray[np.int64],

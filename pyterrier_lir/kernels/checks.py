@@ -48,6 +48,64 @@ def check_score_columns(name: str, scores: np.ndarray, n: int) -> None:
         )
 
 
+def check_coded_tokens(
+    centroid_scores: npt.NDArray[np.float32],
+    query: npt.NDArray[np.int8],
+    query_scale: npt.NDArray[np.float32],
+    query_bias: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint16] | npt.NDArray[np.int32],
+    packed: npt.NDArray[np.uint8],
+    inv_norm: npt.NDArray[np.uint8] | None,
+    inv_norm_table: npt.NDArray[np.float32] | None,
+    nbits: int,
+) -> None:
+    """Raises unless these are a query as bytes, its scores of centroids, and tokens as codes that it can score."""
+    check_query_bytes(query, query_scale)
+    check_array("query_bias", query_bias, 1, np.float32)
+    check_length("query_bias", query_bias, len(query), "query row")
+    check_array("centroid_scores", centroid_scores, 2, np.float32)
+    check_score_columns("centroid_scores", centroid_scores, len(query))
+    check_array("codes", codes, 1, np.uint16, np.int32)
+    check_array("packed", packed, 2, np.uint8)
+    check_nbits(nbits)
+    check_width(packed, query.shape[1], nbits)
+    check_length("packed", packed, len(codes), "code")
+    check_inv_norm(inv_norm, inv_norm_table, len(codes))
+
+
+def check_inv_norm(
+    inv_norm: npt.NDArray[np.uint8] | None, inv_norm_table: npt.NDArray[np.float32] | None, num_tokens: int
+) -> None:
+    """Raises unless each token has a factor, or none has."""
+    if inv_norm is None and inv_norm_table is None:
+        return
+    if inv_norm is None or inv_norm_table is None:
+        raise ValueError("inv_norm and inv_norm_table belong together: give both, or None for both")
+    check_array("inv_norm", inv_norm, 1, np.uint8)
+    check_length("inv_norm", inv_norm, num_tokens, "code")
+    check_array("inv_norm_table", inv_norm_table, 1, np.float32)
+    if len(inv_norm_table) != 256:
+        raise ValueError(f"inv_norm_table has {len(inv_norm_table)} values, but a byte has 256; give one for each")
+
+
+def check_nbits(nbits: int) -> None:
+    """Raises unless a value can have so many bits."""
+    if nbits not in (1, 2, 4, 8):
+        raise ValueError(f"nbits is {nbits}, but must be 1, 2, 4 or 8")
+
+
+def check_width(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> None:
+    """Raises unless packed rows hold so many values."""
+    if dim < 1:
+        raise ValueError(f"the rows have {dim} dimensions, but must have at least 1")
+    width = reference.packed_width(dim, nbits)
+    if packed.shape[1] != width:
+        raise ValueError(
+            f"packed has rows of {packed.shape[1]} bytes, but {dim} dimensions of {nbits} bits take {width}; "
+            "were they packed with other settings?"
+        )
+
+
 def check_num_threads(num_threads: int) -> None:
     """Raises unless there is a thread to do the work."""
     if num_threads < 1:

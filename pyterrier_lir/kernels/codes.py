@@ -9,15 +9,15 @@ product once ``q_j step_j`` is rounded to int8.
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir.kernels import reference
 from pyterrier_lir.kernels.builds import active_module
 from pyterrier_lir.kernels.checks import (
     as_bits,
     check_array,
+    check_coded_tokens,
     check_length,
+    check_nbits,
     check_num_threads,
-    check_query_bytes,
-    check_score_columns,
+    check_width,
     document_ranges,
 )
 
@@ -42,7 +42,7 @@ def pack(levels: npt.NDArray[np.uint8], nbits: int) -> npt.NDArray[np.uint8]:
     array([[129]], dtype=uint8)
     """
     check_array("levels", levels, 2, np.uint8)
-    _check_nbits(nbits)
+    check_nbits(nbits)
     if levels.size and levels.max() >= 2**nbits:
         raise ValueError(f"levels contains {levels.max()}, but {nbits} bits hold values up to {2**nbits - 1}")
     return active_module().pack(levels, nbits)
@@ -63,8 +63,8 @@ def unpack(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> npt.NDArray[n
         ValueError: an argument has the wrong type or shape.
     """
     check_array("packed", packed, 2, np.uint8)
-    _check_nbits(nbits)
-    _check_width(packed, dim, nbits)
+    check_nbits(nbits)
+    check_width(packed, dim, nbits)
     return active_module().unpack(packed, dim, nbits)
 
 
@@ -169,7 +169,7 @@ def encode_residuals(
         check_length(name, values, x.shape[1], "dimension")
     if not (step > 0).all():
         raise ValueError(f"step contains {step[~(step > 0)][0]}, but the distance of two levels must be above 0")
-    _check_nbits(nbits)
+    check_nbits(nbits)
     check_num_threads(num_threads)
     kernels = active_module()
     return kernels.encode_residuals(as_bits(x, kernels), centroids, codes, step, lo, nbits, num_threads)
@@ -221,17 +221,7 @@ def maxsim_codes(
     Raises:
         ValueError: an argument has the wrong type or shape, or names documents, tokens or centroids that do not exist.
     """
-    check_query_bytes(query, query_scale)
-    check_array("query_bias", query_bias, 1, np.float32)
-    check_length("query_bias", query_bias, len(query), "query row")
-    check_array("centroid_scores", centroid_scores, 2, np.float32)
-    check_score_columns("centroid_scores", centroid_scores, len(query))
-    check_array("codes", codes, 1, np.uint16, np.int32)
-    check_array("packed", packed, 2, np.uint8)
-    _check_nbits(nbits)
-    _check_width(packed, query.shape[1], nbits)
-    check_length("packed", packed, len(codes), "code")
-    _check_inv_norm(inv_norm, inv_norm_table, len(codes))
+    check_coded_tokens(centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, nbits)
     check_num_threads(num_threads)
     starts, ends = document_ranges(offsets, docids, len(codes))
     return active_module().maxsim_codes(
@@ -250,20 +240,6 @@ def maxsim_codes(
     )
 
 
-def _check_inv_norm(
-    inv_norm: npt.NDArray[np.uint8] | None, inv_norm_table: npt.NDArray[np.float32] | None, num_tokens: int
-) -> None:
-    if inv_norm is None and inv_norm_table is None:
-        return
-    if inv_norm is None or inv_norm_table is None:
-        raise ValueError("inv_norm and inv_norm_table belong together: give both, or None for both")
-    check_array("inv_norm", inv_norm, 1, np.uint8)
-    check_length("inv_norm", inv_norm, num_tokens, "code")
-    check_array("inv_norm_table", inv_norm_table, 1, np.float32)
-    if len(inv_norm_table) != 256:
-        raise ValueError(f"inv_norm_table has {len(inv_norm_table)} values, but a byte has 256; give one for each")
-
-
 def _check_centroids(centroids: npt.NDArray[np.float32], dim: int) -> None:
     check_array("centroids", centroids, 2, np.float32)
     if len(centroids) == 0:
@@ -272,20 +248,4 @@ def _check_centroids(centroids: npt.NDArray[np.float32], dim: int) -> None:
         raise ValueError(
             f"x has {dim} dimensions and centroids have {centroids.shape[1]}, but both must have the same number, "
             "at least 1"
-        )
-
-
-def _check_nbits(nbits: int) -> None:
-    if nbits not in (1, 2, 4, 8):
-        raise ValueError(f"nbits is {nbits}, but must be 1, 2, 4 or 8")
-
-
-def _check_width(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> None:
-    if dim < 1:
-        raise ValueError(f"the rows have {dim} dimensions, but must have at least 1")
-    width = reference.packed_width(dim, nbits)
-    if packed.shape[1] != width:
-        raise ValueError(
-            f"packed has rows of {packed.shape[1]} bytes, but {dim} dimensions of {nbits} bits take {width}; "
-            "were they packed with other settings?"
         )

@@ -73,4 +73,4 @@ def top_k(scores: npt.NDArray[np.floating], k: int) -> npt.NDArray[np.int64]:
     check_array("scores", scores, 1, np.float16, np.float32, np.float64)
     if k < 0:
         raise ValueError(f"k is {k}, but the number of results cannot be negative")
-    return reference.top_k(scores, k)
+    return (active_module() if scores.dtype == np.float32 else reference).top_k(scores, k)

@@ -4,8 +4,12 @@ These functions are the specification that the compiled kernels are tested again
 could be built. They take checked arguments; see the functions of the same names in :mod:`pyterrier_lir.kernels`.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+
+BLOCK = 16  # tokens that lie next to each other for scan_cells
 
 
 def maxsim(
@@ -134,19 +138,37 @@ def maxsim_codes(
     num_threads: int = 1,
 ) -> npt.NDArray[np.float32]:
     """MaxSim of documents ``starts[k]`` to ``ends[k]``, from integer dot products."""
-    n, dim = query.shape
     scores = np.full(len(starts), -np.inf, dtype=np.float32)
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if start == end:
             continue
-        tokens = np.arange(start, end)
-        _check_codes(codes, tokens, len(centroid_scores))
-        products = integer_products(unpack(packed[start:end], dim, nbits), query)
-        similarities = (centroid_scores[codes[start:end], :n] + query_bias) + query_scale * products
-        if inv_norm is not None and inv_norm_table is not None:
-            similarities = similarities * inv_norm_table[inv_norm[start:end], None]
+        similarities = code_similarities(
+            centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table,
+            np.arange(start, end), nbits,
+        )  # fmt: skip
         scores[k] = sum_in_order(similarities.max(axis=0))
     return scores
+
+
+def code_similarities(
+    centroid_scores: npt.NDArray[np.float32],
+    query: npt.NDArray[np.int8],
+    query_scale: npt.NDArray[np.float32],
+    query_bias: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint16] | npt.NDArray[np.int32],
+    packed: npt.NDArray[np.uint8],
+    inv_norm: npt.NDArray[np.uint8] | None,
+    inv_norm_table: npt.NDArray[np.float32] | None,
+    tokens: npt.NDArray[np.int64],
+    nbits: int,
+) -> npt.NDArray[np.float32]:
+    """Similarities of some tokens, a row for each, with all rows of the query."""
+    _check_codes(codes, tokens, len(centroid_scores))
+    products = integer_products(unpack(packed[tokens], query.shape[1], nbits), query)
+    similarities = (centroid_scores[codes[tokens], : len(query)] + query_bias) + query_scale * products
+    if inv_norm is not None and inv_norm_table is not None:
+        similarities = similarities * inv_norm_table[inv_norm[tokens], None]
+    return similarities
 
 
 # -- centroids and their cells
@@ -188,6 +210,29 @@ def top_cells(scores: npt.NDArray[np.float32], n: int, p: int) -> npt.NDArray[np
     return np.argsort(-scores[:, :n].T, axis=1, kind="stable")[:, :p].astype(np.int32)
 
 
+def top_cells_in_groups(
+    query: npt.NDArray[np.int8],
+    query_scale: npt.NDArray[np.float32],
+    centroids: npt.NDArray[np.int8],
+    centroid_scale: npt.NDArray[np.float32],
+    group_offsets: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int32],
+    p: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Numbers and scores of each row's ``p`` best centroids among those of its groups, best first, ties by number."""
+    cells = np.zeros((len(query), p), dtype=np.int32)
+    scores = np.zeros((len(query), p), dtype=np.float32)
+    for i, row in enumerate(groups):
+        _check_groups(row, group_offsets, len(centroids))
+        members = np.concatenate([np.arange(group_offsets[g], group_offsets[g + 1]) for g in np.sort(row)])
+        if len(members) < p:
+            raise ValueError(f"the groups of row {i} hold {len(members)} centroids, but p is {p}; choose more groups")
+        found = centroid_scores(query[i : i + 1], query_scale[i : i + 1], centroids[members], centroid_scale[members])
+        best = np.argsort(-found[:, 0], kind="stable")[:p]
+        cells[i], scores[i] = members[best], found[best, 0]
+    return cells, scores
+
+
 def candidates(
     cells: npt.NDArray[np.int32], cell_offsets: npt.NDArray[np.int64], cell_docs: npt.NDArray[np.int32], num_docs: int
 ) -> npt.NDArray[np.int64]:
@@ -220,6 +265,102 @@ def centroid_maxsim(
     return scores
 
 
+# -- single tokens
+
+
+def scan_cells(
+    cells: npt.NDArray[np.int32],
+    cell_scores: npt.NDArray[np.float32],
+    query: npt.NDArray[np.int8],
+    query_scale: npt.NDArray[np.float32],
+    query_bias: npt.NDArray[np.float32],
+    cell_offsets: npt.NDArray[np.int64],
+    token_docs: npt.NDArray[np.int32],
+    blocks: npt.NDArray[np.uint8],
+    inv_norm: npt.NDArray[np.uint8] | None,
+    inv_norm_table: npt.NDArray[np.float32] | None,
+    nbits: int,
+    num_threads: int = 1,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Triples of all tokens in each row's cells."""
+    _check_cells(cells.ravel(), cell_offsets, len(token_docs))
+    width = packed_width(query.shape[1], nbits)
+    docs, scores, counts = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)], np.zeros(len(query), np.int64)
+    for i, row in enumerate(cells):
+        for cell, cell_score in zip(row, cell_scores[i], strict=True):
+            t = np.arange(cell_offsets[cell], cell_offsets[cell + 1])
+            packed = blocks[t // BLOCK, :, t % BLOCK].reshape(len(t), -1)[:, :width]
+            products = integer_products(unpack(packed, query.shape[1], nbits), query[i : i + 1])[:, 0]
+            found = (cell_score + query_bias[i]) + query_scale[i] * products
+            if inv_norm is not None and inv_norm_table is not None:
+                found = found * inv_norm_table[inv_norm[t]]
+            docs.append(token_docs[t])
+            scores.append(found)
+            counts[i] += len(t)
+    return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(docs), np.concatenate(scores)
+
+
+def top_tokens(
+    query: npt.NDArray[np.float32],
+    tokens: npt.NDArray[np.float16] | npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    count: int,
+    num_threads: int = 1,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The documents and scores of each row's best ``count`` tokens, in the order of the documents."""
+    return _best_of_documents(lambda t: tokens[t].astype(np.float32) @ query.T, len(query), starts, ends, count)
+
+
+def top_tokens_codes(
+    centroid_scores: npt.NDArray[np.float32],
+    query: npt.NDArray[np.int8],
+    query_scale: npt.NDArray[np.float32],
+    query_bias: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint16] | npt.NDArray[np.int32],
+    packed: npt.NDArray[np.uint8],
+    inv_norm: npt.NDArray[np.uint8] | None,
+    inv_norm_table: npt.NDArray[np.float32] | None,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    nbits: int,
+    count: int,
+    num_threads: int = 1,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """As `top_tokens`, with the similarities of `maxsim_codes`."""
+
+    def similarities(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return code_similarities(
+            centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, t, nbits
+        )
+
+    return _best_of_documents(similarities, len(query), starts, ends, count)
+
+
+def score_triples(
+    row_offsets: npt.NDArray[np.int64],
+    docs: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    imputed: npt.NDArray[np.float32],
+    num_docs: int,
+    num_threads: int = 1,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """For every document: all that is imputed, plus what its best triple of each row has more."""
+    outside = (docs < 0) | (docs >= num_docs)
+    if outside.any():
+        raise ValueError(
+            f"docs contains {docs[outside][0]}, but there are {num_docs} documents; are they from another index?"
+        )
+    found = np.unique(docs)
+    sums = np.full(len(found), sum_in_order(imputed), dtype=np.float32)
+    for i, missing in enumerate(imputed):
+        row = slice(row_offsets[i], row_offsets[i + 1])
+        best = np.full(len(found), -np.inf, dtype=np.float32)
+        np.maximum.at(best, np.searchsorted(found, docs[row]), scores[row])
+        sums = np.where(best > -np.inf, sums + (best - missing), sums)
+    return found.astype(np.int64), sums
+
+
 # -- shared
 
 
@@ -236,6 +377,31 @@ def integer_products(left: npt.NDArray[np.integer], right: npt.NDArray[np.intege
 def sum_in_order(values: npt.NDArray[np.float32]) -> np.float32:
     """The sum from left to right, rounded to float32 after every addition; ``np.sum`` adds in pairs."""
     return np.add.accumulate(values, dtype=np.float32)[-1] if len(values) else np.float32(0)
+
+
+def blocks_shape(num_tokens: int, dim: int, nbits: int) -> tuple[int, int, int, int]:
+    """The shape of packed tokens in blocks, four bytes of each of 16 tokens next to each other; see `scan_cells`."""
+    return -(-num_tokens // BLOCK), -(-packed_width(dim, nbits) // 4), BLOCK, 4
+
+
+def _best_of_documents(
+    similarities: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]],
+    n: int,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    count: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The best tokens of each of ``n`` rows as documents and scores, looking at a few documents at a time."""
+    count = min(count, int((ends - starts).sum()))
+    docs, scores = np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
+    for first in range(0, len(starts) if count else 0, 64):
+        tokens = [np.arange(starts[k], ends[k]) for k in range(first, min(first + 64, len(starts)))]
+        here = np.repeat(np.arange(first, first + len(tokens)), [len(part) for part in tokens])
+        docs = np.concatenate([docs, np.tile(here, (n, 1))], axis=1)
+        scores = np.concatenate([scores, similarities(np.concatenate(tokens)).T], axis=1)
+        kept = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)  # of equal ones the first
+        docs, scores = np.take_along_axis(docs, kept, axis=1), np.take_along_axis(scores, kept, axis=1)
+    return docs, scores
 
 
 def _check_codes(codes: npt.NDArray[np.integer], tokens: npt.NDArray[np.integer], num_centroids: int) -> None:
@@ -263,3 +429,18 @@ def _check_cells(cells: npt.NDArray[np.int32], cell_offsets: npt.NDArray[np.int6
             f"cell_offsets gives cell {cells[k]} the entries {starts[k]} to {ends[k]}, but they must not decrease and "
             f"lie within 0 to {num_entries}, the number of entries; is the file cut off?"
         )
+
+
+def _check_groups(groups: npt.NDArray[np.int32], group_offsets: npt.NDArray[np.int64], num_centroids: int) -> None:
+    num_groups = len(group_offsets) - 1
+    for group in groups:
+        if not 0 <= group < num_groups:
+            raise ValueError(
+                f"groups contains {group}, but there are {num_groups} groups; are they from another index?"
+            )
+        start, end = group_offsets[group], group_offsets[group + 1]
+        if not 0 <= start <= end <= num_centroids:
+            raise ValueError(
+                f"group_offsets gives group {group} the centroids {start} to {end}, but there are {num_centroids}; "
+                "is the file cut off?"
+            )

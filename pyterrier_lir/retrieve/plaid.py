@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,16 +27,13 @@ import pyterrier as pt
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import CodedQuery, Scorer, threads
+from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever, Scores
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.segment import Segment
     from pyterrier_lir.index.store import Store
-
-Docids = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float32]
-STATS = ("plaid_candidates", "plaid_scored", "plaid_candidates_ms", "plaid_interaction_ms", "plaid_scoring_ms")
 
 
 class Settings(NamedTuple):
@@ -65,7 +61,7 @@ def measured_settings(k: int) -> Settings:
 PRESETS: dict[str, Callable[[int], Settings]] = {"measured": measured_settings, "paper": paper_settings}
 
 
-class Plaid(LirTransformer):
+class Plaid(Retriever):
     """Retrieves by PLAID.
 
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
@@ -99,6 +95,7 @@ class Plaid(LirTransformer):
     """
 
     LABEL = "PLAID"
+    STATS = ("plaid_candidates", "plaid_scored", "plaid_candidates_ms", "plaid_interaction_ms", "plaid_scoring_ms")
 
     def __init__(
         self,
@@ -141,26 +138,6 @@ class Plaid(LirTransformer):
             self.nprobe or default.nprobe, self.ndocs or default.ndocs, self.threshold if given else default.threshold
         )
 
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Retrieves for every query of the frame; several queries share the threads."""
-        frames.check_query_frame(inp, self)
-        if not len(inp):
-            return frames.retrieved(inp.assign(**{name: [] for name in STATS} if self.stats else {}), [])
-        store = self.index_.store
-        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
-        wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
-        found = _in_parallel(lambda query, n: self._search(store, query, wanted, n), queries, self.num_threads)
-        hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
-        stats = np.zeros((len(inp), len(STATS)))
-        for query, result in zip(queries, found, strict=True):
-            docnos = store.names(result.docids)
-            for row in query.rows:
-                hits[row] = docnos, result.scores
-                stats[row] = result.stats
-        if self.stats:
-            inp = inp.assign(**dict(zip(STATS, stats.T, strict=True)))
-        return frames.retrieved(inp, hits)
-
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking: what was a default for the old k is pinned."""
         if k >= self.num_results:
@@ -168,9 +145,8 @@ class Plaid(LirTransformer):
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)
 
-    def _search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
-        if store.codec is None or not len(query.embs):
-            return Found.nothing()
+    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+        """The three stages for one query."""
         nprobe, ndocs, threshold = self.settings
         least = self.min_docs or self.num_results
         clock = [time.perf_counter()]
@@ -185,7 +161,7 @@ class Plaid(LirTransformer):
         scores = exact_scores(store, asked.coded, query, docids, num_threads)
         top = kernels.top_k(scores, self.num_results)
         clock.append(time.perf_counter())
-        return Found(docids[top], scores[top], candidates, len(docids), *(1000 * np.diff(clock)))
+        return Found(docids[top], scores[top], (candidates, len(docids), *(1000 * np.diff(clock))))
 
 
 class PlaidCandidates(LirTransformer):
@@ -304,7 +280,7 @@ class CentroidQuery:
         cells = len(self.coded.centroid_scores)
         nprobe = min(nprobe, cells)
         while True:
-            chosen = kernels.top_cells(self.coded.centroid_scores, self.rows, nprobe).ravel()
+            chosen = self.coded.best_cells(nprobe)[0].ravel()
             found = [start + self._in_cells(chosen, segment) for start, segment in self.store.parts()]
             docids = np.concatenate([np.zeros(0, np.int64), *found])
             if wanted is not None:
@@ -351,28 +327,6 @@ class CentroidQuery:
         return kernels.candidates(cells, segment.cell_offsets, segment.cell_docs, len(segment))
 
 
-class Found(NamedTuple):
-    """The results of one query, best first, and what they cost."""
-
-    docids: Docids
-    scores: Scores
-    candidates: int
-    scored: int
-    candidates_ms: float
-    interaction_ms: float
-    scoring_ms: float
-
-    @property
-    def stats(self) -> tuple[float, ...]:
-        """The values of the columns `STATS`."""
-        return self[2:]
-
-    @classmethod
-    def nothing(cls) -> Found:
-        """For a query without rows."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.float32), 0, 0, 0.0, 0.0, 0.0)
-
-
 def exact_scores(store: Store, coded: CodedQuery, query: Query, docids: Docids, num_threads: int) -> Scores:
     """The scores that exhaustive search gives to some documents."""
     scorer = Scorer(store, num_threads=num_threads, device="cpu")
@@ -388,17 +342,6 @@ def exact_scores(store: Store, coded: CodedQuery, query: Query, docids: Docids, 
 def _best(docids: Docids, scores: npt.NDArray[np.int32], count: int) -> Docids:
     """The ``count`` best documents, ascending; of equal scores the first in the index."""
     return docids if len(docids) <= count else np.sort(docids[kernels.top_k(scores.astype(np.float32), count)])
-
-
-def _in_parallel(
-    search: Callable[[Query, int], Found], queries: Sequence[Query], num_threads: int | None
-) -> list[Found]:
-    """One query uses all threads; of several, each uses one."""
-    count = threads(num_threads)
-    if len(queries) == 1 or count == 1:
-        return [search(query, count) for query in queries]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(lambda query: search(query, 1), queries))
 
 
 def _check_threshold(threshold: float | None, quantile: float | None) -> None:

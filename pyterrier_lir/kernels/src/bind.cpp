@@ -12,10 +12,15 @@
 #include "centroid_maxsim.hpp"
 #include "centroid_scores.hpp"
 #include "encode.hpp"
+#include "group_cells.hpp"
 #include "maxsim.hpp"
 #include "maxsim_codes.hpp"
 #include "nearest.hpp"
 #include "packed.hpp"
+#include "scan_cells.hpp"
+#include "score_triples.hpp"
+#include "top_k.hpp"
+#include "top_tokens.hpp"
 
 namespace py = pybind11;
 
@@ -134,7 +139,7 @@ Array<std::int32_t> top_cells(const Array<float>& scores, int rows, int p) {
     Array<std::int32_t> cells({rows, p});
     std::int32_t* cell_data = cells.mutable_data();
     py::gil_scoped_release release;
-    lir::TopCells top(scores.data(), scores.shape(0), int(scores.shape(1)), p);
+    lir::TopCells top(scores.data(), scores.shape(0), rows, int(scores.shape(1)), p);
     for (int row = 0; row < rows; ++row) top.find(row, cell_data + std::int64_t(row) * p);
     return cells;
 }
@@ -168,6 +173,20 @@ Array<std::int32_t> centroid_maxsim(const Array<std::uint8_t>& table, int rows, 
 }
 
 template <typename Code>
+lir::CodedTokens<Code> coded_tokens(const Array<float>& centroid_scores, const Array<Code>& codes,
+                                    const Array<std::uint8_t>& packed,
+                                    const std::optional<Array<std::uint8_t>>& inv_norm,
+                                    const std::optional<Array<float>>& inv_norm_table) {
+    return {{codes.data(), centroid_scores.shape(0)},
+            centroid_scores.data(),
+            int(centroid_scores.shape(1)),
+            packed.data(),
+            packed.data() + packed.size(),
+            inv_norm ? inv_norm->data() : nullptr,
+            inv_norm_table ? inv_norm_table->data() : nullptr};
+}
+
+template <typename Code>
 Array<float> maxsim_codes(const Array<float>& centroid_scores, const Array<std::int8_t>& query,
                           const Array<float>& query_scale, const Array<float>& query_bias, const Array<Code>& codes,
                           const Array<std::uint8_t>& packed, const std::optional<Array<std::uint8_t>>& inv_norm,
@@ -179,16 +198,144 @@ Array<float> maxsim_codes(const Array<float>& centroid_scores, const Array<std::
     const int rows = int(query.shape(0)), dim = int(query.shape(1));
     const lir::ByteRows layout(dim, nbits);
     const lir::QueryBytes bytes(query.data(), query_scale.data(), query_bias.data(), rows, dim, layout);
-    const lir::CodedTokens<Code> tokens{{codes.data(), centroid_scores.shape(0)},
-                                        centroid_scores.data(),
-                                        int(centroid_scores.shape(1)),
-                                        packed.data(),
-                                        packed.data() + packed.size(),
-                                        inv_norm ? inv_norm->data() : nullptr,
-                                        inv_norm_table ? inv_norm_table->data() : nullptr};
+    const lir::CodedTokens<Code> tokens = coded_tokens(centroid_scores, codes, packed, inv_norm, inv_norm_table);
     lir::maxsim_codes(bytes, layout, tokens, lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads,
                       score_data);
     return scores;
+}
+
+py::tuple scan_cells(const Array<std::int32_t>& cells, const Array<float>& cell_scores, const Array<std::int8_t>& query,
+                     const Array<float>& query_scale, const Array<float>& query_bias,
+                     const Array<std::int64_t>& cell_offsets, const Array<std::int32_t>& token_docs,
+                     const Array<std::uint8_t>& blocks, const std::optional<Array<std::uint8_t>>& inv_norm,
+                     const std::optional<Array<float>>& inv_norm_table, int nbits, int num_threads) {
+    const int rows = int(cells.shape(0));
+    const lir::CellTokens tokens{
+        {cell_offsets.data(), cell_offsets.size() - 1, token_docs.data(), token_docs.size()},
+        blocks.data(),
+        inv_norm ? inv_norm->data() : nullptr,
+        inv_norm_table ? inv_norm_table->data() : nullptr,
+        nbits};
+    const lir::Probes probes{cells.data(), cell_scores.data(), rows, int(cells.shape(1))};
+    Array<std::int64_t> row_offsets(rows + 1);
+    std::vector<std::int64_t> starts;
+    lir::probe_offsets(tokens.cells, probes, row_offsets.mutable_data(), starts);
+    Array<std::int32_t> docs(row_offsets.data()[rows]);
+    Array<float> scores(docs.size());
+    std::int32_t* doc_data = docs.mutable_data();
+    float* score_data = scores.mutable_data();
+    {
+        py::gil_scoped_release release;
+        const lir::PackedRows packed(query.data(), rows, int(query.shape(1)), nbits);
+        lir::scan_cells(tokens, probes, packed, query_scale.data(), query_bias.data(), starts, num_threads, doc_data,
+                        score_data);
+    }
+    return py::make_tuple(row_offsets, docs, scores);
+}
+
+py::tuple score_triples(const Array<std::int64_t>& row_offsets, const Array<std::int32_t>& docs,
+                        const Array<float>& scores, const Array<float>& imputed, std::int64_t num_docs,
+                        int num_threads) {
+    lir::Scored found;
+    {
+        py::gil_scoped_release release;
+        const lir::Triples triples{row_offsets.data(), int(imputed.size()), docs.data(), scores.data()};
+        found = lir::score_triples(triples, imputed.data(), num_docs, num_threads);
+    }
+    return py::make_tuple(Array<std::int64_t>(py::ssize_t(found.docs.size()), found.docs.data()),
+                          Array<float>(py::ssize_t(found.scores.size()), found.scores.data()));
+}
+
+Array<std::int64_t> top_k(const Array<float>& scores, std::int64_t k) {
+    std::vector<std::int64_t> best;
+    {
+        py::gil_scoped_release release;
+        best = lir::top_k(scores.data(), scores.size(), k);
+    }
+    return Array<std::int64_t>(py::ssize_t(best.size()), best.data());
+}
+
+// What the first worker has found, which are the best of all.
+template <typename Similarities>
+py::tuple best_tokens(const lir::TopTokensWorkers<Similarities>& workers, int rows, std::int64_t count) {
+    Array<std::int64_t> docs({py::ssize_t(rows), py::ssize_t(count)});
+    Array<float> scores({py::ssize_t(rows), py::ssize_t(count)});
+    std::int64_t* doc = docs.mutable_data();
+    float* score = scores.mutable_data();
+    for (int i = 0; count > 0 && i < rows; ++i)
+        for (const lir::TokenScore& found : workers[0]->best[std::size_t(i)].finish())
+            *doc++ = found.doc, *score++ = found.score;
+    return py::make_tuple(docs, scores);
+}
+
+std::int64_t count_tokens(const lir::Documents& documents) {
+    std::int64_t total = 0;
+    for (std::int64_t k = 0; k < documents.size; ++k) total += documents.ends[k] - documents.starts[k];
+    return total;
+}
+
+template <typename Token>
+py::tuple top_tokens(const Array<float>& query, const Array<Token>& tokens, const Array<std::int64_t>& starts,
+                     const Array<std::int64_t>& ends, std::int64_t count, int num_threads) {
+    using Similarities = lir::ExactSimilarities<Token>;
+    const lir::Documents documents{starts.data(), ends.data(), starts.size()};
+    const int rows = int(query.shape(0)), dim = int(query.shape(1));
+    count = std::min(count, count_tokens(documents));
+    lir::TopTokensWorkers<Similarities> workers;
+    {
+        py::gil_scoped_release release;
+        const lir::QueryLanes lanes(query.data(), rows, dim);
+        for (int i = 0; count > 0 && i < num_threads; ++i)
+            workers.push_back(std::make_unique<lir::TopTokensWorker<Similarities>>(
+                std::make_unique<Similarities>(lanes, dim, tokens.data()), rows, count));
+        if (count > 0) lir::top_tokens(documents, workers);
+    }
+    return best_tokens(workers, rows, count);
+}
+
+template <typename Code>
+py::tuple top_tokens_codes(const Array<float>& centroid_scores, const Array<std::int8_t>& query,
+                           const Array<float>& query_scale, const Array<float>& query_bias, const Array<Code>& codes,
+                           const Array<std::uint8_t>& packed, const std::optional<Array<std::uint8_t>>& inv_norm,
+                           const std::optional<Array<float>>& inv_norm_table, const Array<std::int64_t>& starts,
+                           const Array<std::int64_t>& ends, int nbits, std::int64_t count, int num_threads) {
+    using Similarities = lir::CodedSimilarities<Code>;
+    const lir::Documents documents{starts.data(), ends.data(), starts.size()};
+    const int rows = int(query.shape(0)), dim = int(query.shape(1));
+    count = std::min(count, count_tokens(documents));
+    lir::TopTokensWorkers<Similarities> workers;
+    {
+        py::gil_scoped_release release;
+        const lir::ByteRows layout(dim, nbits);
+        const lir::QueryBytes bytes(query.data(), query_scale.data(), query_bias.data(), rows, dim, layout);
+        const lir::CodedTokens<Code> tokens =
+            coded_tokens(centroid_scores, codes, packed, inv_norm, inv_norm_table);
+        for (int i = 0; count > 0 && i < num_threads; ++i)
+            workers.push_back(std::make_unique<lir::TopTokensWorker<Similarities>>(
+                std::make_unique<Similarities>(bytes, layout, tokens), rows, count));
+        const std::int64_t wrong = count > 0 ? lir::top_tokens(documents, workers) : -1;
+        if (wrong >= 0) tokens.codes.refuse(wrong);
+    }
+    return best_tokens(workers, rows, count);
+}
+
+py::tuple top_cells_in_groups(const Array<std::int8_t>& query, const Array<float>& query_scale,
+                              const Array<std::int8_t>& centroids, const Array<float>& centroid_scale,
+                              const Array<std::int64_t>& group_offsets, const Array<std::int32_t>& groups, int p) {
+    const int rows = int(query.shape(0));
+    Array<std::int32_t> cells({rows, p});
+    Array<float> scores({rows, p});
+    std::int32_t* cell_data = cells.mutable_data();
+    float* score_data = scores.mutable_data();
+    {
+        py::gil_scoped_release release;
+        lir::top_cells_in_groups(
+            lir::QueryRows{query.data(), query_scale.data(), rows, int(query.shape(1))},
+            lir::CentroidGroups{reinterpret_cast<const std::uint8_t*>(centroids.data()), centroid_scale.data(),
+                                centroids.shape(0), group_offsets.data(), group_offsets.size() - 1},
+            groups.data(), int(groups.shape(1)), p, cell_data, score_data);
+    }
+    return py::make_tuple(cells, scores);
 }
 
 // Arguments are taken as they are or refused, never converted: a copy of an index would go unnoticed.
@@ -203,6 +350,7 @@ void define_for_numbers(py::module_& m) {
     define(m, "nearest_groups", &nearest_groups<Number>, "x", "centroids", "count", "num_threads");
     define(m, "encode_residuals", &encode_residuals<Number>, "x", "centroids", "codes", "step", "lo", "nbits",
            "num_threads");
+    define(m, "top_tokens", &top_tokens<Number>, "query", "tokens", "starts", "ends", "count", "num_threads");
 }
 
 template <typename Code>
@@ -210,6 +358,8 @@ void define_for_codes(py::module_& m) {
     define(m, "centroid_maxsim", &centroid_maxsim<Code>, "table", "n", "doc_codes", "starts", "ends", "num_threads");
     define(m, "maxsim_codes", &maxsim_codes<Code>, "centroid_scores", "query", "query_scale", "query_bias", "codes",
            "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "num_threads");
+    define(m, "top_tokens_codes", &top_tokens_codes<Code>, "centroid_scores", "query", "query_scale", "query_bias",
+           "codes", "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "count", "num_threads");
 }
 
 // Names of the builds that this processor and operating system can run, best first.
@@ -246,6 +396,12 @@ PYBIND11_MODULE(LIR_MODULE, m) {
     define(m, "score_table", &score_table, "scores", "n", "num_threads");
     define(m, "top_cells", &top_cells, "scores", "n", "p");
     define(m, "candidates", &candidates, "cells", "cell_offsets", "cell_docs", "num_docs");
+    define(m, "scan_cells", &scan_cells, "cells", "cell_scores", "query", "query_scale", "query_bias", "cell_offsets",
+           "token_docs", "blocks", "inv_norm", "inv_norm_table", "nbits", "num_threads");
+    define(m, "top_k", &top_k, "scores", "k");
+    define(m, "score_triples", &score_triples, "row_offsets", "docs", "scores", "imputed", "num_docs", "num_threads");
+    define(m, "top_cells_in_groups", &top_cells_in_groups, "query", "query_scale", "centroids", "centroid_scale",
+           "group_offsets", "groups", "p");
     define_for_codes<std::uint16_t>(m);
     define_for_codes<std::int32_t>(m);
     m.def("supported", &supported);

@@ -16,36 +16,35 @@
 
 namespace lir {
 
-// cells[i * p ..]: the p best centroids of column i, best first, ties by number.
+// The p best centroids of each column, best first, ties by number.
 //
 // The p-th largest of the maxima over blocks of centroids is a bound that at least p centroids reach; all of the best
 // ones reach it too, and lie in blocks whose maximum does. So most blocks are read once, to find their maxima.
 class TopCells {
    public:
-    TopCells(const float* scores, std::int64_t num_centroids, int columns, int p)
+    TopCells(const float* scores, std::int64_t num_centroids, int rows, int columns, int p)
         : scores_(scores),
           num_centroids_(num_centroids),
           columns_(columns),
           p_(p),
-          block_(std::clamp<std::int64_t>(num_centroids / std::max(128, 8 * p), 4, 128)),
+          block_(std::clamp<std::int64_t>(num_centroids / std::max(128, 4 * p), 4, 128)),
           num_blocks_((num_centroids + block_ - 1) / block_),
-          maxima_(std::size_t(num_blocks_) * columns) {
+          maxima_(std::size_t(num_blocks_) * columns),
+          bounds_(std::size_t(columns)),
+          found_(static_cast<std::size_t>(rows)) {
         for (std::int64_t b = 0; b < num_blocks_; ++b) find_maxima(b);
+        for (auto& found : found_) found.reserve(2 * std::size_t(p));
+        std::fill_n(bounds_.data(), columns, std::numeric_limits<float>::infinity());
+        for (int row = 0; row < rows; ++row) bounds_.data()[row] = lower_bound(row);
+        for (std::int64_t b = 0; b < num_blocks_; ++b) collect(b);
     }
 
-    void find(int column, std::int32_t* cells) {
-        const float bound = lower_bound(column);
-        found_.clear();
-        for (std::int64_t b = 0; b < num_blocks_; ++b) {
-            if (!(maxima_.data()[b * columns_ + column] >= bound)) continue;
-            for (std::int64_t c = b * block_; c < block_end(b); ++c) {
-                const float score = scores_[c * columns_ + column];
-                if (score >= bound) found_.emplace_back(-score, std::int32_t(c));
-            }
-        }
-        if (std::int64_t(found_.size()) < p_) throw std::invalid_argument("scores contains NaN");
-        std::partial_sort(found_.begin(), found_.begin() + p_, found_.end());
-        for (int k = 0; k < p_; ++k) cells[k] = found_[std::size_t(k)].second;
+    void find(int row, std::int32_t* cells) {
+        auto& found = found_[std::size_t(row)];
+        if (std::int64_t(found.size()) < p_) throw std::invalid_argument("scores contains NaN");
+        std::nth_element(found.begin(), found.begin() + (p_ - 1), found.end());
+        std::sort(found.begin(), found.begin() + p_);
+        for (int k = 0; k < p_; ++k) cells[k] = found[std::size_t(k)].second;
     }
 
    private:
@@ -68,21 +67,51 @@ class TopCells {
         return sorted_[std::size_t(p_ - 1)];
     }
 
+    // Centroids of a block that reach the bound of a column.
+    void collect(std::int64_t b) {
+        for (int column = 0; column < columns_; column += kLanes) {
+            const vfloat bound = load(bounds_.data() + column);
+            if (lane_bits(load(maxima_.data() + b * columns_ + column) >= bound) == 0) continue;
+            for (std::int64_t c = b * block_; c < block_end(b); ++c) {
+                const float* scores = scores_ + c * columns_ + column;
+                for (unsigned good = lane_bits(load(scores) >= bound); good != 0; good &= good - 1) {
+                    const int i = __builtin_ctz(good);
+                    found_[std::size_t(column + i)].emplace_back(-scores[i], std::int32_t(c));
+                }
+            }
+        }
+    }
+
     const float* scores_;
     std::int64_t num_centroids_;
     int columns_, p_;
     std::int64_t block_, num_blocks_;
-    Buffer<float> maxima_;
+    Buffer<float> maxima_, bounds_;
     std::vector<float> sorted_;
-    std::vector<std::pair<float, std::int32_t>> found_;
+    std::vector<std::vector<std::pair<float, std::int32_t>>> found_;
 };
 
-// Where each cell's documents begin in a list of documents.
+// Where each cell's entries begin in lists of documents or tokens.
 struct Cells {
     const std::int64_t* offsets;
     std::int64_t num_cells;
     const std::int32_t* docs;
     std::int64_t num_entries;
+
+    // First entry and end of a cell.
+    std::pair<std::int64_t, std::int64_t> range(std::int32_t cell) const {
+        using std::to_string;
+        if (cell < 0 || cell >= num_cells)
+            throw std::invalid_argument("cells contains " + to_string(cell) + ", but there are " +
+                                        to_string(num_cells) + " cells; are they from another index?");
+        const std::int64_t start = offsets[cell], end = offsets[cell + 1];
+        if (start < 0 || start > end || end > num_entries)
+            throw std::invalid_argument("cell_offsets gives cell " + to_string(cell) + " the entries " +
+                                        to_string(start) + " to " + to_string(end) +
+                                        ", but they must not decrease and lie within 0 to " + to_string(num_entries) +
+                                        ", the number of entries; is the file cut off?");
+        return {start, end};
+    }
 };
 
 // One bit for each document, set by the cells that hold it.
@@ -93,16 +122,7 @@ class DocumentSet {
 
     void add(const Cells& cells, std::int32_t cell) {
         using std::to_string;
-        if (cell < 0 || cell >= cells.num_cells)
-            throw std::invalid_argument("cells contains " + to_string(cell) + ", but there are " +
-                                        to_string(cells.num_cells) + " cells; are they from another index?");
-        const std::int64_t start = cells.offsets[cell], end = cells.offsets[cell + 1];
-        if (start < 0 || start > end || end > cells.num_entries)
-            throw std::invalid_argument("cell_offsets gives cell " + to_string(cell) + " the entries " +
-                                        to_string(start) + " to " + to_string(end) +
-                                        ", but they must not decrease and lie within 0 to " +
-                                        to_string(cells.num_entries) +
-                                        ", the number of entries; is the file cut off?");
+        const auto [start, end] = cells.range(cell);
         for (std::int64_t k = start; k < end; ++k) {
             const std::int32_t doc = cells.docs[k];
             if (doc < 0 || doc >= num_docs_)

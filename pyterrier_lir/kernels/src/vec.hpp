@@ -122,6 +122,21 @@ inline vfloat fmadd(vfloat a, vfloat b, vfloat c) {
 
 inline vfloat maximum(vfloat a, vfloat b) { return a > b ? a : b; }
 
+// The lanes of a comparison as bits: bit i is set if lane i is.
+inline unsigned lane_bits(vint mask) {
+#if defined(__AVX512DQ__)
+    return unsigned(_mm512_movepi32_mask(__m512i(mask)));
+#elif defined(__AVX2__)
+    return unsigned(_mm256_movemask_ps(__m256(mask)));
+#elif defined(__x86_64__)
+    return unsigned(_mm_movemask_ps(__m128(mask)));
+#else
+    unsigned bits = 0;
+    for (int i = 0; i < kLanes; ++i) bits |= unsigned(mask[i] < 0) << i;
+    return bits;
+#endif
+}
+
 // kLanes half-precision numbers as floats; exact.
 inline vfloat load_half(const std::uint16_t* from) {
 #if defined(__AVX512F__)

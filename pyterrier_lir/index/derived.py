@@ -1,0 +1,84 @@
+"""What an index derives from itself: made when first asked for, kept under ``derived/``, made anew when it is stale.
+
+Every structure is a directory of its own, whose meta names what it was made from. Nothing in it is precious: a damaged
+or outdated one is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyterrier_lir.index import files
+
+LOGGER = logging.getLogger(__name__)
+META = "derived.json"
+
+Source = dict[str, str]  # file -> sha256
+Write = Callable[[files.Directory], None]
+
+
+def open_or_make(path: Path, source: Source, write: Write) -> files.Opened:
+    """Opens a derived structure; makes it first if it is missing, damaged, or made from something else.
+
+    Several processes may ask at once: one makes it, the others wait. Where the folder cannot be written, the structure
+    is made in a temporary one, which goes when it is no longer used.
+
+    Args:
+        path: Its directory.
+        source: What it is made from.
+        write: Writes its files; must leave no more in memory than a block.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    found = _usable(path, source)
+    if found is not None:
+        return found
+    try:
+        with _one_maker(path):
+            return _usable(path, source) or _make(path, source, write)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC, "The disk is full; expected room for what the index derives from itself", str(path)
+            ) from error
+        LOGGER.warning("%s cannot be written (%s); it is made for this process only.", path, error)
+    folder = tempfile.TemporaryDirectory(prefix="lir-derived-")
+    made = _make(Path(folder.name) / path.name, source, write)
+    made.keep_alive = folder
+    return made
+
+
+def _usable(path: Path, source: Source) -> files.Opened | None:
+    if not path.is_dir():
+        return None
+    try:
+        opened = files.Opened(path, META)
+        whole = all((path / name).stat().st_size == file["bytes"] for name, file in opened.meta["files"].items())
+    except (ValueError, KeyError, FileNotFoundError):
+        return None
+    return opened if whole and opened.meta["source"] == source else None
+
+
+def _make(path: Path, source: Source, write: Write) -> files.Opened:
+    LOGGER.info("making %s", path)
+    shutil.rmtree(path, ignore_errors=True)
+    with files.Directory(path, META, {"source": source}) as folder:
+        write(folder)
+    return files.Opened(path, META)
+
+
+@contextmanager
+def _one_maker(path: Path) -> Iterator[None]:
+    """Holds the lock of a structure; it is gone with the process, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

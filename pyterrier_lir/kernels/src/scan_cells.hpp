@@ -1,0 +1,196 @@
+// Scores of the tokens of some cells, each cell for one row of the query, from packed levels that lie cell after cell.
+//
+// Here tokens lie in lanes, in blocks of 16: a block's first 64 bytes are the first four packed bytes of each token, its
+// next 64 bytes the next four, and so on. One instruction multiplies four dimensions of 16 tokens with the row's.
+// Cells begin and end where they like; what a block holds of other cells is multiplied as well, and not used.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "cells.hpp"
+#include "dot.hpp"
+#include "memory.hpp"
+#include "packed.hpp"
+#include "parallel.hpp"
+#include "vec.hpp"
+
+namespace lir {
+
+constexpr int kBlockTokens = 16;
+constexpr int kGroupBytes = 4 * kBlockTokens;
+constexpr int kBlockVectors = kGroupBytes / kVectorBytes;
+constexpr int kScanned = 32;  // blocks whose products are kept at a time
+
+// Four packed bytes of a token hold four values in each of their 8 / nbits planes (see packed.hpp).
+inline int packed_groups(int dim, int nbits) { return (packed_width(dim, nbits) + 3) / 4; }
+
+// The rows of a query as the blocks want them: for each four packed bytes, for each plane, the row's four values.
+class PackedRows {
+   public:
+    PackedRows(const std::int8_t* query, int rows, int dim, int nbits)
+        : planes_(8 / nbits),
+          groups_(packed_groups(dim, nbits)),
+          values_(std::size_t(rows) * groups_ * planes_ * 4) {
+        const int width = packed_width(dim, nbits);
+        for (int row = 0; row < rows; ++row)
+            for (int j = 0; j < dim; ++j) {
+                const int byte = j % width, plane = j / width;
+                values_.data()[row * stride() + (byte / 4 * planes_ + plane) * 4 + byte % 4] =
+                    query[std::int64_t(row) * dim + j];
+            }
+    }
+    int groups() const { return groups_; }
+    const std::int8_t* row(int i) const { return values_.data() + i * stride(); }
+
+   private:
+    std::int64_t stride() const { return std::int64_t(groups_) * planes_ * 4; }
+    int planes_, groups_;
+    Buffer<std::int8_t> values_;
+};
+
+// sum + the products of one plane of packed bytes with a row's four values in every lane
+template <int kBits>
+inline vint add_plane(vint sum, vuint bytes, int plane, vint row) {
+    const vuint mask = vuint{} + 0x01010101u * ((1u << kBits) - 1);
+    return add_dots<false>(sum, reinterpret_cast<vint>((bytes >> (plane * kBits)) & mask), row);
+}
+
+// products[t] of the tokens t of kBlocks blocks with a row; `ahead` bytes further on is what will be wanted next.
+template <int kBits, int kBlocks>
+inline void dot_blocks(const std::uint8_t* block, int groups, std::int64_t ahead, const std::int8_t* row,
+                       std::int32_t* products) {
+    // Without VNNI byte products are added in 16 bits, where those of whole bytes have no room: half a byte at a time,
+    // which count 1 and 16.
+    constexpr bool kHalves = kWidens && kBits == 8;
+    constexpr int kPart = kHalves ? 4 : kBits, kPlanes = 8 / kBits;
+    vint sum[kBlocks][kBlockVectors] = {}, high[kBlocks][kBlockVectors] = {};
+    for (int g = 0; g < groups; ++g, block += kGroupBytes, row += 4 * kPlanes) {
+#pragma GCC unroll 8
+        for (int b = 0; b < kBlocks; ++b) {
+            const std::uint8_t* from = block + std::int64_t(b) * groups * kGroupBytes;
+            __builtin_prefetch(from + ahead);
+#pragma GCC unroll 8
+            for (int v = 0; v < kBlockVectors; ++v) {
+                vuint bytes;
+                std::memcpy(&bytes, from + v * kVectorBytes, sizeof bytes);
+#pragma GCC unroll 8
+                for (int plane = 0; plane < kPlanes; ++plane) {
+                    std::int32_t values;
+                    std::memcpy(&values, row + 4 * plane, sizeof values);
+                    sum[b][v] = add_plane<kPart>(sum[b][v], bytes, plane, splat(values));
+                    if (kHalves) high[b][v] = add_plane<kPart>(high[b][v], bytes, 1, splat(values));
+                }
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 8
+        for (int v = 0; v < kBlockVectors; ++v)
+            store(products + b * kBlockTokens + v * kLanes, kHalves ? sum[b][v] + (high[b][v] << 4) : sum[b][v]);
+}
+
+template <int kBits>
+inline void dot_blocks(const std::uint8_t* block, int count, int groups, std::int64_t ahead, const std::int8_t* row,
+                       std::int32_t* products) {
+    constexpr int kTogether = 4 / kBlockVectors;  // four sums hide the products' latency
+    const std::int64_t size = std::int64_t(groups) * kGroupBytes;
+    int b = 0;
+    for (; b + kTogether <= count; b += kTogether)
+        dot_blocks<kBits, kTogether>(block + b * size, groups, ahead, row, products + b * kBlockTokens);
+    for (; b < count; ++b) dot_blocks<kBits, 1>(block + b * size, groups, ahead, row, products + b * kBlockTokens);
+}
+
+// What is stored of the tokens, cell after cell.
+struct CellTokens {
+    Cells cells;
+    const std::uint8_t* blocks;
+    const std::uint8_t* inv_norm;  // or null: no normalisation
+    const float* inv_norm_table;
+    int nbits;
+};
+
+// One row's side of a score: what its products are multiplied with, and what is added.
+struct RowScores {
+    const std::int8_t* values;
+    float scale, offset;
+};
+
+// scores[t] = (offset + scale * products[t]) * factor[t] of the tokens start .. end - 1; those from `next` on are wanted
+// after them.
+inline void scan_cell(const CellTokens& tokens, int groups, std::int64_t start, std::int64_t end, std::int64_t next,
+                      const RowScores& row, float* scores) {
+    std::int32_t products[kScanned * kBlockTokens];
+    const std::int64_t ahead = (next / kBlockTokens - start / kBlockTokens) * groups * kGroupBytes;
+    for (std::int64_t block = start / kBlockTokens; block * kBlockTokens < end; block += kScanned) {
+        const std::int64_t last = std::min((end + kBlockTokens - 1) / kBlockTokens, block + kScanned);
+        const std::uint8_t* bytes = tokens.blocks + block * groups * kGroupBytes;
+        const int count = int(last - block);
+        switch (tokens.nbits) {
+            case 1: dot_blocks<1>(bytes, count, groups, ahead, row.values, products); break;
+            case 2: dot_blocks<2>(bytes, count, groups, ahead, row.values, products); break;
+            case 4: dot_blocks<4>(bytes, count, groups, ahead, row.values, products); break;
+            default: dot_blocks<8>(bytes, count, groups, ahead, row.values, products);
+        }
+        const std::int64_t first = std::max(start, block * kBlockTokens), stop = std::min(end, last * kBlockTokens);
+        const std::int32_t* product = products + (first - block * kBlockTokens);
+        const std::int64_t size = stop - first;
+        for (std::int64_t k = 0; k < size; ++k) scores[k] = row.offset + row.scale * float(product[k]);
+        if (tokens.inv_norm != nullptr)
+            for (std::int64_t k = 0; k < size; ++k) scores[k] *= tokens.inv_norm_table[tokens.inv_norm[first + k]];
+        scores += size;
+    }
+}
+
+// Which cells each of `rows` rows looks at: row i at cells[i * p ..], whose centroids score cell_scores[i * p ..].
+struct Probes {
+    const std::int32_t* cells;
+    const float* cell_scores;
+    int rows, p;
+};
+
+// How many tokens each row's cells hold, as offsets; starts[k] is where the tokens of the k-th probe go.
+inline void probe_offsets(const Cells& cells, const Probes& probes, std::int64_t* row_offsets,
+                          std::vector<std::int64_t>& starts) {
+    starts.resize(std::size_t(probes.rows) * probes.p);
+    std::int64_t end = 0;
+    row_offsets[0] = 0;
+    for (int i = 0; i < probes.rows; ++i) {
+        for (int k = i * probes.p; k < (i + 1) * probes.p; ++k) {
+            const auto [first, last] = cells.range(probes.cells[k]);
+            starts[std::size_t(k)] = end;
+            end += last - first;
+        }
+        row_offsets[i + 1] = end;
+    }
+}
+
+// docs[e], scores[e] of the tokens of all probes, one probe after the other. Probes of one cell follow each other, so
+// that its tokens are read from memory once.
+inline void scan_cells(const CellTokens& tokens, const Probes& probes, const PackedRows& query, const float* scale,
+                       const float* bias, const std::vector<std::int64_t>& starts, int num_threads,
+                       std::int32_t* docs, float* scores) {
+    const std::int64_t count = std::int64_t(starts.size()), size = 16, pieces = (count + size - 1) / size;
+    std::vector<std::pair<std::int32_t, std::int32_t>> order;  // cell, probe
+    order.reserve(starts.size());
+    for (std::int32_t k = 0; k < count; ++k) order.emplace_back(probes.cells[k], k);
+    std::sort(order.begin(), order.end());
+    num_threads = int(std::min<std::int64_t>(num_threads, std::max<std::int64_t>(pieces, 1)));
+    parallel_for(num_threads, pieces, [&](int, std::int64_t piece) {
+        for (std::int64_t o = piece * size; o < std::min(count, (piece + 1) * size); ++o) {
+            const auto [cell, k] = order[std::size_t(o)];
+            const auto [first, end] = tokens.cells.range(cell);  // which probe_offsets has checked
+            const std::int64_t next = o + 1 < count ? tokens.cells.offsets[order[std::size_t(o) + 1].first] : first;
+            const int i = k / probes.p;
+            const RowScores row{query.row(i), scale[i], probes.cell_scores[k] + bias[i]};
+            scan_cell(tokens, query.groups(), first, end, next, row, scores + starts[std::size_t(k)]);
+            std::copy(tokens.cells.docs + first, tokens.cells.docs + end, docs + starts[std::size_t(k)]);
+        }
+    });
+}
+
+}  // namespace lir

@@ -1,0 +1,86 @@
+"""What the approximate retrievers share: queries of a frame to rankings, over the threads, with what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pyterrier_lir import frames
+from pyterrier_lir.frames import Query
+from pyterrier_lir.index.scoring import threads
+from pyterrier_lir.transformer import LirTransformer
+
+if TYPE_CHECKING:
+    from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.store import Store
+
+Docids = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+
+class Found(NamedTuple):
+    """The results of one query, best first, and what they cost: the values of the retriever's ``STATS``."""
+
+    docids: Docids
+    scores: Scores
+    stats: Sequence[float]
+
+
+class Retriever(LirTransformer):
+    """A retriever: a method that fills in `search` for one query. It has these arguments, and others of its own."""
+
+    STATS: ClassVar[tuple[str, ...]] = ()  # columns that stats=True adds
+
+    index_: LirIndex
+    num_results: int
+    docnos: tuple[str, ...] | None
+    num_threads: int | None
+    stats: bool
+
+    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+        """Finds documents.
+
+        Args:
+            store: The opened index, with at least one token.
+            query: With at least one row.
+            wanted: Documents to search, ascending; None for all.
+            num_threads: Threads; the result does not depend on it.
+        """
+        raise NotImplementedError
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Retrieves for every query of the frame; several queries share the threads."""
+        frames.check_query_frame(inp, self)
+        if not len(inp):
+            return frames.retrieved(inp.assign(**{name: [] for name in self.STATS} if self.stats else {}), [])
+        store = self.index_.store
+        queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
+        wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
+        asked = [query for query in queries if len(query.embs) and store.codec is not None]
+        found = in_parallel(lambda query, n: self.search(store, query, wanted, n), asked, self.num_threads)
+        hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
+        stats = np.zeros((len(inp), len(self.STATS)))
+        for query, result in zip(asked, found, strict=True):
+            docnos = store.names(result.docids)
+            for row in query.rows:
+                hits[row] = docnos, result.scores
+                stats[row] = result.stats
+        if self.stats:
+            inp = inp.assign(**dict(zip(self.STATS, stats.T, strict=True)))
+        return frames.retrieved(inp, hits)
+
+
+def in_parallel(
+    search: Callable[[Query, int], Found], queries: Sequence[Query], num_threads: int | None
+) -> list[Found]:
+    """One query uses all threads; of several, each uses one."""
+    count = threads(num_threads)
+    if len(queries) <= 1 or count == 1:
+        return [search(query, count) for query in queries]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda query: search(query, 1), queries))
