@@ -14,6 +14,8 @@ from pyterrier.measures import RR
 
 import pyterrier_lir as lir
 from pyterrier_lir.retrieve.plaid import Plaid
+from pyterrier_lir.retrieve.warp import Warp
+from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 ENCODER = lir.ToyEncoder()
 INDEX = lir.LirIndex.example()
@@ -54,11 +56,22 @@ CASES = {
     ),
     "plaid_candidates": (lambda: INDEX.plaid_candidates(), ENCODED, ["qid", "query_embs"], {"docno"}, set()),
     "centroid_maxsim": (lambda: INDEX.centroid_maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
+    "warp": (lambda: INDEX.warp(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "warp-stats": (
+        lambda: INDEX.warp(stats=True, docnos=["earth", "bread"]), ENCODED, ["qid", "query_embs"],
+        {"docno", *RANK, *Warp.STATS}, set(),
+    ),
+    "xtr": (lambda: INDEX.xtr(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "xtr-stats": (
+        lambda: INDEX.xtr(stats=True, nprobe=3, impute=0.5), ENCODED, ["qid", "query_embs"],
+        {"docno", *RANK, *Xtr.STATS}, set(),
+    ),
+    "xtr_scorer": (lambda: INDEX.xtr_scorer(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid"]
-SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim"]
+RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr"]
+SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
 
 
 @pytest.fixture(params=CASES)
@@ -192,6 +205,14 @@ def test_every_argument_counts_for_equality(tmp_path):
         INDEX.plaid_candidates(num_threads=2), INDEX.centroid_maxsim(), INDEX.centroid_maxsim(threshold=0.1),
         INDEX.centroid_maxsim(threshold_quantile=0.1), INDEX.centroid_maxsim(missing="drop"),
         INDEX.centroid_maxsim(num_threads=2),
+        INDEX.warp(), INDEX.warp(num_results=5), INDEX.warp(nprobe=2), INDEX.warp(t_prime=2), INDEX.warp(bound=2),
+        INDEX.warp(groups=2), INDEX.warp(min_docs=2), INDEX.warp(preset="paper"), INDEX.warp(docnos=["earth"]),
+        INDEX.warp(num_threads=2), INDEX.warp(stats=True), other.warp(),
+        INDEX.xtr(), INDEX.xtr(num_results=5), INDEX.xtr(token_k=2), INDEX.xtr(impute="zero"), INDEX.xtr(impute=0.2),
+        INDEX.xtr(normalise="sum"), INDEX.xtr(nprobe=2), INDEX.xtr(docnos=["earth"]), INDEX.xtr(num_threads=2),
+        INDEX.xtr(stats=True), other.xtr(),
+        INDEX.xtr_scorer(), INDEX.xtr_scorer(token_k=2), INDEX.xtr_scorer(impute="zero"),
+        INDEX.xtr_scorer(normalise="sum"), INDEX.xtr_scorer(missing="drop"), INDEX.xtr_scorer(num_threads=2),
         INDEX.maxsim(), INDEX.maxsim(missing="drop"), INDEX.maxsim(num_threads=2), other.maxsim(),
         lir.MaxSim(), lir.MaxSim(num_threads=2), INDEX.embs_loader(), INDEX.embs_loader(missing="drop"),
         lir.ToyEncoder(), lir.ToyEncoder(dim=5), lir.ToyEncoder(seed=1), lir.ToyEncoder(batch_size=5),
@@ -226,6 +247,9 @@ def test_repr_rebuilds(case):
         MaxSim,
         TextScorer,
         Exhaustive,
+        Warp,
+        Xtr,
+        XtrScorer,
     ]
     names |= {cls.__name__: cls for cls in classes}
     assert eval(repr(make()), names) == make()

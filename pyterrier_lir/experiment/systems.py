@@ -73,6 +73,25 @@ SYSTEMS: dict[str, Kind] = {
             num_results=num_results, nprobe=nprobe, ndocs=ndocs, preset=preset, num_threads=p.num_threads
         ),
     ),
+    "warp": Kind(
+        "WARP: all tokens of the probed cells, what they miss imputed",
+        lambda p, num_results=1000, nprobe=None, preset="measured": p.index.warp(
+            num_results=num_results, nprobe=nprobe, preset=preset, num_threads=p.num_threads
+        ),
+    ),
+    "warp_rerank": Kind(
+        "the best num of WARP, re-ranked by MaxSim of the vectors in the index",
+        lambda p, num=64, nprobe=None: (
+            p.index.warp(num_results=num, nprobe=nprobe, num_threads=p.num_threads)
+            >> p.index.maxsim(num_threads=p.num_threads)
+        ),
+    ),
+    "xtr": Kind(
+        "XTR: the mean over rows of retrieved tokens, what is missing imputed",
+        lambda p, num_results=1000, token_k=10_000, impute="kth": p.index.xtr(
+            num_results=num_results, token_k=token_k, impute=impute, num_threads=p.num_threads
+        ),
+    ),
     "rerank": Kind(
         "the best num of BM25, re-ranked by MaxSim of the vectors in the index",
         lambda p, num=100: p.bm25(num) >> p.index.maxsim(num_threads=p.num_threads),

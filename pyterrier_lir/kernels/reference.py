@@ -345,19 +345,19 @@ def score_triples(
     num_docs: int,
     num_threads: int = 1,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """For every document: all that is imputed, plus what its best triple of each row has more."""
+    """For every document the sum over rows of its best triple, or of what is imputed where it has none."""
     outside = (docs < 0) | (docs >= num_docs)
     if outside.any():
         raise ValueError(
             f"docs contains {docs[outside][0]}, but there are {num_docs} documents; are they from another index?"
         )
     found = np.unique(docs)
-    sums = np.full(len(found), sum_in_order(imputed), dtype=np.float32)
+    sums = np.zeros(len(found), dtype=np.float32)
     for i, missing in enumerate(imputed):
         row = slice(row_offsets[i], row_offsets[i + 1])
         best = np.full(len(found), -np.inf, dtype=np.float32)
         np.maximum.at(best, np.searchsorted(found, docs[row]), scores[row])
-        sums = np.where(best > -np.inf, sums + (best - missing), sums)
+        sums += np.where(best > -np.inf, best, missing)
     return found.astype(np.int64), sums
 
 

@@ -180,10 +180,9 @@ def score_triples(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Scores of documents from scores of single tokens, for XTR and WARP.
 
-    ``score(D) = sum_i imputed[i] + sum_(i with a triple of D) (max of row i's triples of D - imputed[i])``: what was
-    found where something was, what is imputed elsewhere (Lee et al., XTR, NeurIPS 2023; Scheerer et al., WARP, SIGIR
-    2025). Both sums run over rows in order, each operation rounded to float32: all builds and NumPy agree bit for bit,
-    on any number of threads.
+    ``score(D) = sum_i (the largest score of a triple of row i and D, or imputed[i] if there is none)`` (Lee et al.,
+    XTR, NeurIPS 2023; Scheerer et al., WARP, SIGIR 2025). Rows are summed in order, in float32: all builds and NumPy
+    agree bit for bit, on any number of threads.
 
     Args:
         row_offsets: ``(n + 1,)``, from 0 to ``E``, not decreasing: where each row's triples begin.

@@ -40,66 +40,72 @@ struct Scored {
     }
 };
 
-// The sums of neighbouring documents, of which the first has the number `first`; rows come one after the other.
+// The triples of one row in a window.
+struct RowTriples {
+    const std::int32_t* docs;
+    const float* scores;
+    std::int64_t size;
+    float imputed;
+};
+
+// The sums of neighbouring documents. Those that have a triple get places, so that rows are summed without gaps.
 class WindowSums {
    public:
-    WindowSums(std::int64_t num_docs, float base)
-        : size_((std::min(num_docs, kWindow) + kLanes - 1) / kLanes * kLanes),
-          base_(base),
-          best_(std::size_t(size_)),
-          total_(std::size_t(size_)),
-          seen_(std::size_t(size_)) {
-        std::fill_n(best_.data(), size_, kNothing);
-        std::fill_n(total_.data(), size_, base_);
+    explicit WindowSums(std::int64_t num_docs)
+        : size_(std::min(num_docs, kWindow)),
+          touched_(std::size_t(size_)),
+          place_(std::size_t(size_)),
+          best_(std::size_t(size_ + kLanes)),
+          total_(std::size_t(size_ + kLanes)) {
+        docs_.reserve(std::size_t(size_));
+        std::fill_n(best_.data(), size_ + kLanes, kNothing);
     }
 
-    // Triples of one row, whose documents lie in the window.
-    void add_row(const std::int32_t* docs, const float* scores, std::int64_t count, std::int64_t first,
-                 float imputed) {
-        float* best = best_.data() - first;
-        for (std::int64_t e = 0; e < count; ++e) best[docs[e]] = scores[e] > best[docs[e]] ? scores[e] : best[docs[e]];
-        if (count * kLanes < size_)
-            for (std::int64_t e = 0; e < count; ++e) add_best(docs[e] - first, imputed);
-        else
-            for (std::int64_t place = 0; place < size_; place += kLanes) add_all_best(place, splat(imputed));
-    }
-
-    // Appends the window's documents, ascending, and makes it ready for another one.
-    void finish(std::int64_t first, Scored& found) {
-        for (std::int64_t place = 0; place < size_; place += kLanes) {
-            for (unsigned seen = lane_bits(load(seen_.data() + place)); seen != 0; seen &= seen - 1) {
-                const std::int64_t doc = place + __builtin_ctz(seen);
-                found.docs.push_back(first + doc);
-                found.scores.push_back(total_.data()[doc]);
-                total_.data()[doc] = base_;
-                seen_.data()[doc] = 0;
-            }
+    // Appends the documents of a window whose first document is `first`, ascending, and their sums.
+    void score(const std::vector<RowTriples>& rows, std::int64_t first, Scored& found) {
+        find_places(rows, first);
+        std::fill_n(total_.data(), docs_.size(), 0.0f);
+        for (const RowTriples& row : rows) add_row(row, first);
+        for (std::size_t k = 0; k < docs_.size(); ++k) {
+            found.docs.push_back(first + docs_[k]);
+            found.scores.push_back(total_.data()[k]);
         }
     }
 
    private:
     static constexpr float kNothing = -std::numeric_limits<float>::infinity();
 
-    void add_best(std::int64_t place, float imputed) {
-        float& best = best_.data()[place];
-        if (best == kNothing) return;  // another triple of the document was here
-        total_.data()[place] += best - imputed;
-        seen_.data()[place] = -1;
-        best = kNothing;
+    void find_places(const std::vector<RowTriples>& rows, std::int64_t first) {
+        for (const RowTriples& row : rows)
+            for (std::int64_t e = 0; e < row.size; ++e) touched_.data()[row.docs[e] - first] = 1;
+        docs_.clear();
+        for (std::int64_t doc = 0; doc < size_; ++doc) {
+            if (touched_.data()[doc] == 0) continue;
+            place_.data()[doc] = std::int32_t(docs_.size());
+            docs_.push_back(std::int32_t(doc));
+            touched_.data()[doc] = 0;
+        }
     }
 
-    void add_all_best(std::int64_t place, vfloat imputed) {
-        const vfloat best = load(best_.data() + place), total = load(total_.data() + place);
-        const vint found = best > splat(kNothing);
-        store(total_.data() + place, found ? total + (best - imputed) : total);
-        store(seen_.data() + place, load(seen_.data() + place) | found);
-        store(best_.data() + place, splat(kNothing));
+    // The best of the row's triples of each document, or what is imputed.
+    void add_row(const RowTriples& row, std::int64_t first) {
+        for (std::int64_t e = 0; e < row.size; ++e) {
+            float& best = best_.data()[place_.data()[row.docs[e] - first]];
+            best = row.scores[e] > best ? row.scores[e] : best;
+        }
+        for (std::size_t k = 0; k < docs_.size(); k += kLanes) {
+            const vfloat best = load(best_.data() + k);
+            const vfloat score = best > splat(kNothing) ? best : splat(row.imputed);
+            store(total_.data() + k, load(total_.data() + k) + score);
+            store(best_.data() + k, splat(kNothing));
+        }
     }
 
     std::int64_t size_;
-    float base_;
-    Buffer<float> best_, total_;
-    Buffer<std::int32_t> seen_;  // all bits set or none
+    Buffer<std::uint8_t> touched_;
+    Buffer<std::int32_t> place_;
+    Buffer<float> best_, total_;  // by place
+    std::vector<std::int32_t> docs_;
 };
 
 // The triples sorted by window, each window's in the order of rows.
@@ -122,11 +128,12 @@ class WindowTriples {
 
     std::int64_t before(std::int64_t window) const { return borders_[std::size_t(window * rows_)]; }
 
-    void add(std::int64_t window, const float* imputed, WindowSums& sums) const {
+    void rows(std::int64_t window, const float* imputed, std::vector<RowTriples>& rows) const {
+        rows.clear();
         for (int i = 0; i < rows_; ++i) {
             const std::size_t run = std::size_t(window * rows_ + i);
-            sums.add_row(docs_.data() + borders_[run], scores_.data() + borders_[run], borders_[run + 1] - borders_[run],
-                         window * kWindow, imputed[i]);
+            const std::int64_t start = borders_[run];
+            rows.push_back({docs_.data() + start, scores_.data() + start, borders_[run + 1] - start, imputed[i]});
         }
     }
 
@@ -152,41 +159,45 @@ inline void check_docs(const Triples& triples, std::int64_t num_docs) {
                                         std::to_string(num_docs) + " documents; are they from another index?");
 }
 
-// For every document of a triple, ascending: the sum of all that is imputed, then for each of its rows, in order, what
-// its best score is more than imputed[row].
+inline Scored score_few_documents(const Triples& triples, const float* imputed, std::int64_t num_docs) {
+    std::vector<RowTriples> rows;
+    for (int i = 0; i < triples.rows; ++i) {
+        const std::int64_t start = triples.row_offsets[i];
+        rows.push_back({triples.docs + start, triples.scores + start, triples.row_offsets[i + 1] - start, imputed[i]});
+    }
+    Scored found;
+    found.reserve(std::min(num_docs, triples.size()));
+    WindowSums(num_docs).score(rows, 0, found);
+    return found;
+}
+
+// For every document of a triple, ascending: the sum over rows, in order, of the best score, or of imputed[row].
 inline Scored score_triples(const Triples& triples, const float* imputed, std::int64_t num_docs, int num_threads) {
     check_docs(triples, num_docs);
-    float base = 0;
-    for (int i = 0; i < triples.rows; ++i) base += imputed[i];
     const std::int64_t windows = (num_docs + kWindow - 1) / kWindow;
-    Scored found;
-    if (windows <= 1) {
-        WindowSums sums(num_docs, base);
-        found.reserve(std::min(num_docs, triples.size()));
-        for (int i = 0; i < triples.rows; ++i)
-            sums.add_row(triples.docs + triples.row_offsets[i], triples.scores + triples.row_offsets[i],
-                         triples.row_offsets[i + 1] - triples.row_offsets[i], 0, imputed[i]);
-        sums.finish(0, found);
-        return found;
-    }
+    if (windows <= 1) return score_few_documents(triples, imputed, num_docs);
     const WindowTriples sorted(triples, windows);
     num_threads = int(std::min<std::int64_t>(num_threads, windows));
     // Neighbouring windows for each thread, so that the documents come out in order.
     const auto first_window = [&](std::int64_t part) { return windows * part / num_threads; };
     std::vector<Scored> parts(static_cast<std::size_t>(num_threads));
     std::vector<std::unique_ptr<WindowSums>> workers;
-    for (int part = 0; part < num_threads; ++part) {
-        const std::int64_t count = sorted.before(first_window(part + 1)) - sorted.before(first_window(part));
-        parts[std::size_t(part)].reserve(std::min(count, num_docs));
-        workers.push_back(std::make_unique<WindowSums>(num_docs, base));
+    std::vector<std::vector<RowTriples>> rows(parts.size());
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        const auto number = std::int64_t(part);
+        const std::int64_t count = sorted.before(first_window(number + 1)) - sorted.before(first_window(number));
+        parts[part].reserve(std::min(count, num_docs));
+        rows[part].reserve(std::size_t(triples.rows));
+        workers.push_back(std::make_unique<WindowSums>(num_docs));
     }
     parallel_for(num_threads, num_threads, [&](int, std::int64_t part) {
-        WindowSums& sums = *workers[std::size_t(part)];
         for (std::int64_t w = first_window(part); w < first_window(part + 1); ++w) {
-            sorted.add(w, imputed, sums);
-            sums.finish(w * kWindow, parts[std::size_t(part)]);
+            if (sorted.before(w) == sorted.before(w + 1)) continue;
+            sorted.rows(w, imputed, rows[std::size_t(part)]);
+            workers[std::size_t(part)]->score(rows[std::size_t(part)], w * kWindow, parts[std::size_t(part)]);
         }
     });
+    Scored found;
     for (const Scored& part : parts) {
         found.docs.insert(found.docs.end(), part.docs.begin(), part.docs.end());
         found.scores.insert(found.scores.end(), part.scores.begin(), part.scores.end());
