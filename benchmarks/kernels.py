@@ -3,9 +3,10 @@
 Documents of 180 tokens with about 108 distinct codes, 128 dimensions, 8,192 centroids, one thread, random bytes; the
 documents are scored in random order, as candidates are. The best of several runs is reported.
 
-"products" is what the bare products would take with AVX-512, instructions from register to register in a few lines of
-C++; "memory" is the time to read the token's bytes at the speed at which NumPy sums a large array. No implementation
-with these instructions is faster than the slower of the two.
+"products" is what the bare products would take, instructions from register to register in a few lines of C++, with
+AVX-512 VNNI where the processor has it, else with AVX2; "memory" is the time to read the token's bytes at the speed at
+which NumPy sums a large array. No implementation with these instructions is faster than the slower of the two. Cells
+are scanned from a copy of 480,000 tokens that does not fit into the caches, each row in cells of its own.
 
     python benchmarks/kernels.py                   # writes benchmarks/results/kernels.md
 """
@@ -51,21 +52,31 @@ double per_ns(Vector x, Step step) {
     for (auto& s : sum) asm volatile("" : "+v"(s));
     return best;
 }
+#if defined(__AVX512VNNI__)
 int main() {
     const auto dots = [](__m512i sum, __m512i x) { return _mm512_dpbusd_epi32(sum, x, x); };
     const auto floats = [](__m512 sum, __m512 x) { return _mm512_fmadd_ps(x, x, sum); };
-    std::printf("%f %f", per_ns(_mm512_set1_epi32(1), dots), per_ns(_mm512_set1_ps(1), floats));
+    std::printf("%f %f", 64 * per_ns(_mm512_set1_epi32(1), dots), 16 * per_ns(_mm512_set1_ps(1), floats));
 }
+#else
+int main() {
+    const auto dots = [](__m256i sum, __m256i x) {
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, x), _mm256_set1_epi16(1)));
+    };
+    const auto floats = [](__m256 sum, __m256 x) { return _mm256_fmadd_ps(x, x, sum); };
+    std::printf("%f %f", 32 * per_ns(_mm256_set1_epi32(1), dots), 8 * per_ns(_mm256_set1_ps(1), floats));
+}
+#endif
 """
 
 
 def instructions_per_ns() -> tuple[float, float]:
-    """VNNI instructions and float multiply-adds of 64 bytes in a nanosecond; NaN where there are none."""
+    """Products of bytes, and of floats, that are added up in a nanosecond; NaN where no compiler is."""
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder) / "peak.cpp", Path(folder) / "peak"
         source.write_text(PEAK)
         try:
-            subprocess.run(["c++", "-O3", "-march=icelake-server", source, "-o", program], check=True)
+            subprocess.run(["c++", "-O3", "-march=native", source, "-o", program], check=True)
             dots, floats = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
         except (OSError, subprocess.CalledProcessError):
             return float("nan"), float("nan")
@@ -120,13 +131,41 @@ def centroid_stage(rng: np.random.Generator, n: int) -> Iterator[tuple[str, floa
     ns = best_ns(lambda: kernels.centroid_scores(rows, scale, centroids, centroid_scale), 30)
     yield "centroid_scores", ns / CENTROIDS, "ns per centroid"
     yield "score_table", best_ns(lambda: kernels.score_table(scores, n), 30) / CENTROIDS, "ns per centroid"
-    for p in (1, 4, 16):
+    for p in (1, 4, 16, 32, 128):
         yield f"top_cells, p={p}", best_ns(lambda p=p: kernels.top_cells(scores, n, p), 30) / 1000, "µs per query"
     table = kernels.score_table(scores, n)[0]
     codes = np.sort(rng.integers(0, CENTROIDS, (2000, DISTINCT)), axis=1).astype(np.uint16).ravel()
     offsets, docids = np.arange(0, len(codes) + 1, DISTINCT), rng.permutation(2000)
     ns = best_ns(lambda: kernels.centroid_maxsim(table, n, codes, offsets, docids), 30)
     yield "centroid_maxsim", ns / len(codes), "ns per code"
+
+
+def token_stage(rng: np.random.Generator, n: int) -> Iterator[tuple[str, float, str]]:
+    """WARP's scan and reduction, and XTR's retrieval."""
+    tokens, probes = 480_000, 32
+    rows, scale = query(rng, n)
+    offsets = np.concatenate([[0], np.cumsum(rng.multinomial(tokens, np.full(CENTROIDS, 1 / CENTROIDS)))])
+    docs = rng.integers(0, 2000, tokens).astype(np.int32)
+    for nbits in NBITS:
+        blocks = rng.integers(0, 256, kernels.blocks_shape(tokens, DIM, nbits), dtype=np.uint8)
+        times = []
+        for _ in range(9):  # other cells each time, so that they are not in a cache
+            cells = rng.permutation(CENTROIDS)[: n * probes].reshape(n, probes).astype(np.int32)
+            cell_scores = rng.standard_normal(cells.shape, dtype=np.float32)
+            start = time.perf_counter_ns()
+            row_offsets, found, scores = kernels.scan_cells(
+                cells, cell_scores, rows, scale, scale, offsets, docs, blocks, None, None, nbits=nbits
+            )
+            times.append((time.perf_counter_ns() - start) / len(found))
+        yield f"scan_cells, {nbits} bits", min(times), "ns per token and row"
+    imputed = np.zeros(n, dtype=np.float32)
+    ns = best_ns(lambda: kernels.score_triples(row_offsets, found, scores, imputed, 2000), 30)
+    yield "score_triples, 2,000 documents", ns / len(found), "ns per triple"
+    many = rng.integers(0, 1_000_000, len(found)).astype(np.int32)
+    ns = best_ns(lambda: kernels.score_triples(row_offsets, many, scores, imputed, 1_000_000), 30)
+    yield "score_triples, 10^6 documents", ns / len(found), "ns per triple"
+    candidates = rng.standard_normal(100_000, dtype=np.float32)
+    yield "top_k, 100 of 100,000", best_ns(lambda: kernels.top_k(candidates, 100), 30) / 1000, "µs"
 
 
 def build_stage(rng: np.random.Generator) -> Iterator[tuple[str, float, str]]:
@@ -169,7 +208,7 @@ def maxsim_rows(builds: list[str], documents: int, dots: float) -> list[list[str
             for name in builds:
                 with kernels.forced(name):
                     row.append(f"{maxsim_codes(np.random.default_rng(0), n, nbits, documents):.1f}")
-            row += [f"{-(-n // 16) * DIM / 4 / dots:.1f}", f"{(DIM * nbits / 8 + 3) / memory:.1f}"]
+            row += [f"{-(-n // 16) * 16 * DIM / dots:.1f}", f"{(DIM * nbits / 8 + 3) / memory:.1f}"]
             rows.append(row)
     return rows
 
@@ -179,12 +218,22 @@ def other_rows(builds: list[str], dots: float, floats: float) -> list[list[str]]
     columns: dict[str, list[str]] = {}
     for name in builds:
         with kernels.forced(name):
-            measured = [(f"{what}, {n} rows", *rest) for n in ROWS for what, *rest in centroid_stage(seeded(), n)]
+            measured = [
+                (f"{what}, {n} rows", *rest)
+                for n in ROWS
+                for what, *rest in [*centroid_stage(seeded(), n), *token_stage(seeded(), n)]
+            ]
             for what, value, unit in [*measured, *candidates(seeded()), *build_stage(seeded())]:
                 columns.setdefault(f"{what} ({unit})", []).append(f"{value:.3g}")
-    limits = {f"centroid_scores, {n} rows (ns per centroid)": f"{-(-n // 16) * DIM / 4 / dots:.3g}" for n in ROWS}
-    limits |= {what: f"{32 * floats:.3g}" for what in columns if "GFLOP/s" in what}
-    return [[what, *values, limits.get(what, "")] for what, values in columns.items()]
+    limits = {f"centroid_scores, {n} rows (ns per centroid)": f"{-(-n // 16) * 16 * DIM / dots:.3g}" for n in ROWS}
+    limits |= {what: f"{2 * floats:.3g}" for what in columns if "GFLOP/s" in what}
+    limits |= {what: f"{DIM / dots:.3g}" for what in columns if what.startswith("scan_cells")}
+    memory = {
+        f"scan_cells, {nbits} bits, {n} rows (ns per token and row)": f"{(DIM * nbits / 8 + 4) / bytes_per_ns():.3g}"
+        for n in ROWS
+        for nbits in NBITS
+    }
+    return [[what, *values, limits.get(what, ""), memory.get(what, "")] for what, values in columns.items()]
 
 
 def seeded() -> np.random.Generator:
@@ -210,7 +259,7 @@ def main() -> None:
     dots, floats = instructions_per_ns()
     lines += ["## maxsim_codes, ns per token", ""]
     lines += table(["query", *builds, "products", "memory"], maxsim_rows(builds, args.documents, dots))
-    lines += ["## The others", "", *table(["kernel", *builds, "products"], other_rows(builds, dots, floats))]
+    lines += ["## The others", "", *table(["kernel", *builds, "products", "memory"], other_rows(builds, dots, floats))]
     text = "\n".join(lines).rstrip() + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "kernels.md").write_text(text, encoding="utf-8")

@@ -169,9 +169,10 @@ def test_settings():
     assert paper_settings(Size(1, 1, 10), None).t_prime == 2
     assert paper_settings(Size(690_000_000, 262_144, 100), None).t_prime == 50_000
     assert paper_settings(Size(690_000_000, 262_144, 1000), None).t_prime == 100_000
-    # three times 32 cells of 480,133 / 8,192 = 58.6 tokens
-    assert measured_settings(Size(480_133, 8192, 10), None)[:3] == (32, 5627, 128)
-    assert measured_settings(Size(480_133, 8192, 10), 64)[:3] == (64, 11254, 256)
+    # four times 32 cells of 480,133 / 8,192 = 58.6 tokens
+    assert measured_settings(Size(480_133, 8192, 10), None)[:3] == (32, 7503, 192)
+    assert measured_settings(Size(480_133, 8192, 10), 64)[:3] == (64, 15005, 384)
+    assert measured_settings(Size(480_133, 8192, 10), 4)[:3] == (4, 938, 128)
     assert measured_settings(Size(10, 4, 10), None).groups is None
     assert measured_settings(Size(10**9, 262_144, 10), None).groups is not None
 

@@ -59,6 +59,7 @@ class CodedQuery:
     Attributes:
         levels: The rows times the codec's steps, int8 ``(n, dim)``, in units of ``scale``, float32 ``(n,)``.
         bias: Products of the rows with the codec's lowest level, float32 ``(n,)``.
+        weighted: The rows times their weights, float32 ``(n, dim)``.
     """
 
     def __init__(self, embs: Floats, weights: Floats | None, codec: Codec, num_threads: int) -> None:
@@ -67,12 +68,12 @@ class CodedQuery:
         self.num_threads = num_threads
         self.levels, self.scale = to_bytes(weighted * codec.step)
         self.bias = (weighted * codec.lo).sum(axis=1)
-        self._weighted = weighted
+        self.weighted = weighted
 
     @cached_property
     def centroid_scores(self) -> Floats:
         """Products with all centroids, float32 ``(K, L)``."""
-        levels, scale = to_bytes(self._weighted)
+        levels, scale = to_bytes(self.weighted)
         centroids, scales = self.codec.centroid_bytes
         return kernels.centroid_scores(levels, scale, centroids, scales, num_threads=self.num_threads)
 
@@ -91,7 +92,7 @@ class CodedQuery:
         if groups is None or groups >= len(coarse):
             cells = kernels.top_cells(self.centroid_scores, len(self.levels), p)
             return cells, self.centroid_scores[cells, np.arange(len(cells))[:, None]]
-        levels, scale = to_bytes(self._weighted)
+        levels, scale = to_bytes(self.weighted)
         coarse_scores = kernels.centroid_scores(levels, scale, coarse, scales, num_threads=self.num_threads)
         sizes = np.diff(self.codec.centroids.offsets)
         while True:

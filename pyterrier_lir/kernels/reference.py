@@ -289,7 +289,7 @@ def scan_cells(
     for i, row in enumerate(cells):
         for cell, cell_score in zip(row, cell_scores[i], strict=True):
             t = np.arange(cell_offsets[cell], cell_offsets[cell + 1])
-            packed = blocks[t // BLOCK, :, t % BLOCK].reshape(len(t), -1)[:, :width]
+            packed = blocks[t // BLOCK, :, t % BLOCK].reshape(len(t), 4 * blocks.shape[1])[:, :width]
             products = integer_products(unpack(packed, query.shape[1], nbits), query[i : i + 1])[:, 0]
             found = (cell_score + query_bias[i]) + query_scale[i] * products
             if inv_norm is not None and inv_norm_table is not None:

@@ -57,17 +57,17 @@ def paper_settings(size: Size, nprobe: int | None) -> Settings:
 
 
 def measured_settings(size: Size, nprobe: int | None) -> Settings:
-    """Our defaults: t' lies three times as deep as the probed cells, as what they miss is worse than all they hold."""
+    """Our defaults: t' lies four times as deep as the probed cells, as what they miss is worse than all they hold."""
     nprobe = nprobe or 32
-    t_prime = max(-(-3 * nprobe * size.tokens // max(size.centroids, 1)), 1)
-    return Settings(nprobe, t_prime, max(128, 4 * nprobe), None if size.centroids <= ALL_GROUPS else 64)
+    t_prime = max(-(-4 * nprobe * size.tokens // max(size.centroids, 1)), 1)
+    return Settings(nprobe, t_prime, max(128, 6 * nprobe), None if size.centroids <= ALL_GROUPS else 32)
 
 
 PRESETS: dict[str, Callable[[Size, int | None], Settings]] = {
     "measured": measured_settings,
     "paper": paper_settings,
 }
-ALL_GROUPS = 1 << 16  # up to so many centroids, scoring all of them is quicker than choosing some
+ALL_GROUPS = 1 << 15  # up to so many centroids, scoring all of them is quicker than choosing some
 
 
 class Warp(Retriever):
@@ -105,7 +105,7 @@ class Warp(Retriever):
     Raises:
         ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
 
-    .. cite.dblp:: conf/sigir/ScheererZP0025
+    Scheerer, Zaharia, Potts, Alonso, Khattab: WARP. SIGIR 2025, doi:10.1145/3726302.3729904.
     """
 
     LABEL = "WARP"

@@ -66,7 +66,7 @@ class Xtr(Retriever):
     Raises:
         ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
 
-    .. cite.dblp:: conf/nips/LeeDDLNCZ23
+    Lee, Dai, Duddu, Lei, Naim, Chang, Zhao: Rethinking the Role of Token Retrieval. NeurIPS 2023, arXiv:2304.01982.
     """
 
     LABEL = "XTR"
@@ -247,6 +247,9 @@ def _kept(part: Triples, keep: np.ndarray) -> Triples:
 
 def _best(parts: Parts, rows: int, count: int) -> Parts:
     """Each row's ``count`` best triples over all segments; of equal ones the first."""
+    sizes = sum((np.diff(part.row_offsets) for _, part in parts), np.zeros(rows, np.int64))
+    if (sizes <= count).all():
+        return parts
     keep = [np.ones(len(part.docs), dtype=bool) for _, part in parts]
     for i in range(rows):
         slices = [slice(part.row_offsets[i], part.row_offsets[i + 1]) for _, part in parts]
@@ -265,7 +268,10 @@ def _last_scores(parts: Parts, rows: int) -> Scores:
     """The score of each row's last retrieved token; 0 where nothing was retrieved."""
     last = np.full(rows, np.inf, dtype=np.float32)
     for _, part in parts:
-        np.minimum.at(last, np.repeat(np.arange(rows), np.diff(part.row_offsets)), part.scores)
+        found = np.flatnonzero(np.diff(part.row_offsets))  # reduceat is wrong on empty rows
+        if len(found):
+            least = np.minimum.reduceat(part.scores, part.row_offsets[found])
+            last[found] = np.minimum(last[found], least)
     return np.where(np.isfinite(last), last, 0).astype(np.float32)
 
 

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "cells.hpp"
 #include "centroid_scores.hpp"
 #include "dot.hpp"
 #include "memory.hpp"
@@ -43,15 +42,14 @@ struct CentroidGroups {
     }
 };
 
-// A centroid and its score; better ones come first: higher scores, then lower numbers.
-using ScoredCell = std::pair<float, std::int32_t>;  // minus the score, the number
-
-// Scores a group's centroids for the rows that want it: members are their numbers, columns[r] gets the scores of each.
+// Scores a group's centroids for the rows that want it.
 class GroupScorer {
    public:
     GroupScorer(const QueryRows& query, const CentroidGroups& groups) : query_(query), groups_(groups) {}
 
-    void score(std::int32_t group, const std::vector<int>& members, std::vector<std::vector<ScoredCell>>& found) const {
+    // Appends the keys of the group's centroids to what was found for each member, which is the number of a row.
+    void score(std::int32_t group, const std::vector<int>& members,
+               std::vector<std::vector<std::uint64_t>>& found) const {
         const int rows = int(members.size()), columns = (rows + 15) / 16 * 16;
         std::vector<std::int8_t> values(std::size_t(rows) * query_.dim);
         std::vector<float> scale(static_cast<std::size_t>(rows));
@@ -65,10 +63,11 @@ class GroupScorer {
         centroid_scores(values.data(), scale.data(), rows, query_.dim, columns,
                         reinterpret_cast<const std::int8_t*>(groups_.bytes) + first * query_.dim,
                         groups_.scale + first, count, 1, scores.data());
-        for (int r = 0; r < rows; ++r)
+        for (int r = 0; r < rows; ++r) {
+            std::vector<std::uint64_t>& keys = found[std::size_t(members[std::size_t(r)])];
             for (std::int64_t c = 0; c < count; ++c)
-                found[std::size_t(members[std::size_t(r)])].emplace_back(-scores[std::size_t(c * columns + r)],
-                                                                         std::int32_t(first + c));
+                keys.push_back(cell_key(scores[std::size_t(c * columns + r)], std::int32_t(first + c)));
+        }
     }
 
    private:
@@ -85,20 +84,21 @@ inline void top_cells_in_groups(const QueryRows& query, const CentroidGroups& gr
         groups.check(chosen[k]);
         members[std::size_t(chosen[k])].push_back(k / per_row);
     }
-    std::vector<std::vector<ScoredCell>> found(static_cast<std::size_t>(query.rows));
+    std::vector<std::vector<std::uint64_t>> found(static_cast<std::size_t>(query.rows));
     const GroupScorer scorer(query, groups);
     for (std::int32_t g = 0; g < groups.num_groups; ++g)
         if (!members[std::size_t(g)].empty()) scorer.score(g, members[std::size_t(g)], found);
     for (int i = 0; i < query.rows; ++i) {
-        std::vector<ScoredCell>& row = found[std::size_t(i)];
+        std::vector<std::uint64_t>& row = found[std::size_t(i)];
         if (std::int64_t(row.size()) < p)
             throw std::invalid_argument("the groups of row " + std::to_string(i) + " hold " +
                                         std::to_string(row.size()) + " centroids, but p is " + std::to_string(p) +
                                         "; choose more groups");
-        std::partial_sort(row.begin(), row.begin() + p, row.end());
+        std::nth_element(row.begin(), row.begin() + (p - 1), row.end());
+        std::sort(row.begin(), row.begin() + p);
         for (int k = 0; k < p; ++k) {
-            cells[std::int64_t(i) * p + k] = row[std::size_t(k)].second;
-            scores[std::int64_t(i) * p + k] = -row[std::size_t(k)].first;
+            cells[std::int64_t(i) * p + k] = cell_of_key(row[std::size_t(k)]);
+            scores[std::int64_t(i) * p + k] = score_of_key(row[std::size_t(k)]);
         }
     }
 }
