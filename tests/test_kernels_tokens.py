@@ -365,6 +365,22 @@ def test_top_tokens_codes_refuse_wrong_arguments(isa: str) -> None:
         assert kernels.top_tokens_codes(**good, docids=longs(0))[0].tolist() == [[0, 0]] * 3  # only those are read
 
 
+def test_top_tokens_that_score_minus_infinity(isa: str) -> None:
+    query, tokens = np.array([[3e38], [1]], np.float32), np.array([[1], [-9], [2]], np.float32)
+    docs, scores = kernels.top_tokens(query, tokens, longs(0, 1, 2, 3), count=3)
+    assert docs.tolist() == [[0, 1, 2]] * 2
+    assert scores.tolist() == [[np.float32(3e38), -INF, INF], [1, -9, 2]]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_top_tokens_of_a_damaged_file(isa: str) -> None:
+    """Whatever is on disk, the documents exist; their scores mean nothing."""
+    tokens = np.full((100, 4), np.nan, dtype=np.float16)
+    docs, _ = kernels.top_tokens(np.ones((3, 4), np.float32), tokens, np.arange(0, 101, 10), count=20)
+    assert docs.shape == (3, 20)
+    assert ((docs >= 0) & (docs < 10)).all()
+
+
 # -- score_triples
 
 
@@ -508,6 +524,7 @@ def test_top_cells_in_groups_refuse_wrong_arguments(isa: str) -> None:
         ("p", 0, "p is 0, but at least 1 centroid"),
         ("p", 5, "the groups of row 2 hold 4 centroids, but p is 5; choose more groups"),
         ("p", 8, "the groups of row 0 hold 7 centroids, but p is 8"),
+        ("groups", groups[:, :0].copy(), "the groups of row 0 hold 0 centroids, but p is 2"),
         ("query", good["query"][:, :7].copy(), "query has 7 dimensions and centroids have 8"),
         ("query_scale", f32(1), "query_scale has 1 entries, but must have 3"),
         ("centroid_scale", f32(1), "centroid_scale has 1 entries, but must have 17"),
@@ -540,6 +557,12 @@ def test_top_cells_of_difficult_scores(isa: str, num_centroids: int) -> None:
     for p in {1, 2, 4, 31, 32, 127, 128, 129, 513, num_centroids - 1, num_centroids}:
         if 1 <= p <= num_centroids:
             np.testing.assert_array_equal(kernels.top_cells(scores, 18, p), order[:, :p])
+
+
+def test_top_cells_do_not_look_at_columns_of_no_row(isa: str) -> None:
+    scores = np.zeros((16_385, 32), dtype=np.float32)
+    scores[:, 18:] = INF
+    assert kernels.top_cells(scores, 18, 2).tolist() == [[0, 1]] * 18
 
 
 # -- top_k

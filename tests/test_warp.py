@@ -8,7 +8,8 @@ from test_compress import build, clustered, documents
 from pyterrier_lir import kernels
 from pyterrier_lir.index.scoring import CodedQuery
 from pyterrier_lir.kernels import reference
-from pyterrier_lir.retrieve.warp import Size, measured_settings, paper_settings, scan, warp_select
+from pyterrier_lir.retrieve.triples import scan
+from pyterrier_lir.retrieve.warp import Size, measured_settings, paper_settings, warp_select
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,16 @@ def test_within_a_set(index, topics):
     assert len(index.warp(docnos=[])(topics)) == 0
     with pytest.raises(ValueError, match="'nowhere'"):
         index.warp(docnos=["nowhere"])(topics)
+
+
+def test_no_more_cells_than_it_takes(index, topics):
+    """Where all documents of the set are found, the cells are not doubled, however many results are asked for."""
+    every = index.warp(nprobe=8, min_docs=1)(topics)
+    wanted = sorted(set.intersection(*(set(group["docno"]) for _, group in every.groupby("qid"))))
+    assert len(wanted) > 5
+    found = index.warp(nprobe=8, docnos=wanted, num_results=1000, stats=True)(topics)
+    cells = index.warp(nprobe=8, min_docs=1, stats=True)(topics).drop_duplicates("qid")["warp_tokens"]
+    assert found.drop_duplicates("qid")["warp_tokens"].tolist() == cells.tolist()
 
 
 def test_weights(index, topics):

@@ -74,6 +74,14 @@ class Store:
         segment, i = self.locate(docid)
         return int(segment.offsets[i + 1] - segment.offsets[i])
 
+    def num_filled(self, docids: npt.NDArray[np.int64] | None) -> int:
+        """How many documents have tokens, of all or of some."""
+        return int(self._filled.sum() if docids is None else self._filled[docids].sum())
+
+    @cached_property
+    def _filled(self) -> npt.NDArray[np.bool_]:
+        return np.concatenate([np.zeros(0, bool), *(np.diff(segment.offsets) > 0 for segment in self.segments)])
+
     def docno(self, docid: int) -> str:
         """The docno of a docid."""
         segment, i = self.locate(docid)

@@ -224,7 +224,8 @@ def top_cells_in_groups(
     scores = np.zeros((len(query), p), dtype=np.float32)
     for i, row in enumerate(groups):
         _check_groups(row, group_offsets, len(centroids))
-        members = np.concatenate([np.arange(group_offsets[g], group_offsets[g + 1]) for g in np.sort(row)])
+        ranges = [np.arange(group_offsets[g], group_offsets[g + 1]) for g in np.sort(row)]
+        members = np.concatenate([np.zeros(0, dtype=np.int64), *ranges])
         if len(members) < p:
             raise ValueError(f"the groups of row {i} hold {len(members)} centroids, but p is {p}; choose more groups")
         found = centroid_scores(query[i : i + 1], query_scale[i : i + 1], centroids[members], centroid_scale[members])

@@ -148,7 +148,7 @@ class Plaid(Retriever):
     def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
         """The three stages for one query."""
         nprobe, ndocs, threshold = self.settings
-        least = self.min_docs or self.num_results
+        least = min(self.min_docs or self.num_results, store.num_filled(wanted))
         clock = [time.perf_counter()]
         asked = CentroidQuery(store, query, num_threads)
         docids = asked.candidates(nprobe, at_least=least, wanted=wanted)

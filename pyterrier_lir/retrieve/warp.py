@@ -24,6 +24,7 @@ from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import CodedQuery, threads
 from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever, Scores
+from pyterrier_lir.retrieve.triples import reduce, scan
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
@@ -158,7 +159,8 @@ class Warp(Retriever):
         """The three steps for one query, with twice as many cells where these hold too few documents."""
         assert store.codec is not None
         nprobe, t_prime, bound, groups = self.settings
-        least, all_cells = self.min_docs or self.num_results, len(store.codec.centroids.vectors)
+        least = min(self.min_docs or self.num_results, store.num_filled(wanted))
+        all_cells = len(store.codec.centroids.vectors)
         nprobe = min(nprobe, all_cells)
         coded = CodedQuery(query.embs, query.weights, store.codec, num_threads)
         while True:
@@ -185,14 +187,6 @@ class Warp(Retriever):
             return None
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)
-
-
-class Triples(NamedTuple):
-    """Tokens of a segment that were scored; those of row i are ``row_offsets[i]:row_offsets[i + 1]``."""
-
-    row_offsets: npt.NDArray[np.int64]
-    docs: npt.NDArray[np.int32]
-    scores: Scores
 
 
 def warp_select(
@@ -224,27 +218,3 @@ def warp_select(
     last = np.where(reached.any(axis=1), reached.argmax(axis=1), count - 1)
     imputed = scores[np.arange(len(scores)), last]
     return np.ascontiguousarray(cells[:, :nprobe]), np.ascontiguousarray(scores[:, :nprobe]), imputed
-
-
-def scan(
-    store: Store, coded: CodedQuery, cells: npt.NDArray[np.int32], cell_scores: Scores, *, normalise: bool
-) -> list[tuple[int, Triples]]:
-    """All tokens in each row's cells, by segment, with the docid of the segment's first document."""
-    return [
-        (start, Triples(*coded.scan(store.cell_tokens(segment), cells, cell_scores, normalise=normalise)))
-        for start, segment in store.parts()
-        if segment.num_tokens
-    ]
-
-
-def reduce(
-    store: Store, triples: list[tuple[int, Triples]], imputed: Scores, num_threads: int
-) -> tuple[Docids, Scores]:
-    """Documents with a triple, ascending, and their scores: see `kernels.score_triples`."""
-    docids, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for start, part in triples:
-        segment, _ = store.locate(start)
-        found, sums = kernels.score_triples(*part, imputed, len(segment), num_threads=num_threads)
-        docids.append(found + start)
-        scores.append(sums)
-    return np.concatenate(docids), np.concatenate(scores)

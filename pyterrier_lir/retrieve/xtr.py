@@ -23,7 +23,7 @@ from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import CodedQuery, threads
 from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever, Scores
-from pyterrier_lir.retrieve.warp import Triples, reduce, scan
+from pyterrier_lir.retrieve.triples import Parts, Triples, reduce, scan
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pyterrier_lir.index.store import Store
 
 TOKEN_K = 10_000
-Parts = list[tuple[int, Triples]]  # by segment, with the docid of its first document
 
 
 class Xtr(Retriever):

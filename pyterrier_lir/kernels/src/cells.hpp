@@ -54,7 +54,8 @@ class TopCells {
           found_(static_cast<std::size_t>(rows)) {
         for (std::int64_t b = 0; b < num_blocks_; ++b) find_maxima(b);
         for (auto& found : found_) found.reserve(2 * std::size_t(p));
-        std::fill_n(bounds_.data(), columns, std::numeric_limits<float>::infinity());
+        // Nothing reaches NaN: columns of no row are never looked at.
+        std::fill_n(bounds_.data(), columns, std::numeric_limits<float>::quiet_NaN());
         for (int row = 0; row < rows; ++row) bounds_.data()[row] = lower_bound(row);
         for (std::int64_t b = 0; b < num_blocks_; ++b) collect(b);
     }

@@ -29,7 +29,7 @@ class BestTokens {
    public:
     explicit BestTokens(std::int64_t count) : count_(std::size_t(count)) {}
 
-    // Tokens that score this, and come later than all before, are none of the best.
+    // Later tokens that score this or less are none of the best; nothing is less than NaN, which is where it begins.
     float bound() const { return bound_; }
 
     void add(TokenScore token) {
@@ -68,7 +68,7 @@ class BestTokens {
     }
 
     std::size_t count_;
-    float bound_ = -std::numeric_limits<float>::infinity();
+    float bound_ = std::numeric_limits<float>::quiet_NaN();
     std::vector<TokenScore> found_;
     std::vector<float> scores_;
 };
@@ -153,11 +153,12 @@ class TopTokensWorker {
     TopTokensWorker(std::unique_ptr<Similarities> source, int rows, std::int64_t count)
         : best(std::size_t(rows), BestTokens(count)),
           source_(std::move(source)),
+          rows_(rows),
           lanes_(source_->lanes()),
           similarities_(std::size_t(kTile) * lanes_),
           bounds_(std::size_t(lanes_)) {
-        std::fill_n(bounds_.data(), lanes_, std::numeric_limits<float>::infinity());
-        std::fill_n(bounds_.data(), rows, -std::numeric_limits<float>::infinity());
+        for (int row = 0; row < lanes_; ++row)
+            bounds_.data()[row] = row < rows ? best[std::size_t(row)].bound() : std::numeric_limits<float>::infinity();
     }
 
     // Shows a document's tokens to the rows. Stops at one that cannot be scored and returns it; -1 if all is well.
@@ -177,17 +178,19 @@ class TopTokensWorker {
    private:
     void offer(std::int64_t doc, int place, int lane) {
         const float* scores = similarities_.data() + place;
-        unsigned better = lane_bits(load(scores) > load(bounds_.data() + lane));
+        unsigned better = lane_bits(~(load(scores) <= load(bounds_.data() + lane)));
         for (; better != 0; better &= better - 1) {
             const int i = __builtin_ctz(better);
+            if (lane + i >= rows_) return;
             BestTokens& row = best[std::size_t(lane + i)];
-            row.add({doc, scores[i]});
+            // A damaged file may hold NaN, which cannot be sorted.
+            row.add({doc, scores[i] == scores[i] ? scores[i] : -std::numeric_limits<float>::infinity()});
             bounds_.data()[lane + i] = row.bound();
         }
     }
 
     std::unique_ptr<Similarities> source_;
-    int lanes_;
+    int rows_, lanes_;
     Buffer<float> similarities_, bounds_;
 };
 
