@@ -13,17 +13,33 @@ _HOMES = {
     "LateInteractionEncoder": "encode.late_interaction",
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
+    "TokenPooling": "reduce.pooling",
+    "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
+    "Truncate": "reduce.truncate",
     "tradeoff_plot": "experiment.plots",
 }
 
-__all__ = ["LateInteractionEncoder", "LirIndex", "MaxSim", "ToyEncoder", "__version__", "tradeoff_plot"]
+__all__ = [
+    "LateInteractionEncoder",
+    "LirIndex",
+    "MaxSim",
+    "TokenPooling",
+    "TokenPruning",
+    "ToyEncoder",
+    "Truncate",
+    "__version__",
+    "tradeoff_plot",
+]
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
     from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.reduce.pooling import TokenPooling
+    from pyterrier_lir.reduce.pruning import TokenPruning
+    from pyterrier_lir.reduce.truncate import Truncate
     from pyterrier_lir.rerank.maxsim import MaxSim
 
 

@@ -20,10 +20,12 @@ INDEX = lir.LirIndex.example()
 
 QUERIES = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["bread dough", "a day", "bread dough"]})
 ENCODED = ENCODER(QUERIES)
+STATS = INDEX.token_stats()
 RESULTS = QUERIES.merge(pd.DataFrame({"docno": INDEX.docnos}), how="cross").assign(
     text="fresh bread", score=1.0, rank=0
 )
 ENCODED_RESULTS = ENCODER.query_encoder()(RESULTS)
+LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
 # name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
@@ -44,8 +46,7 @@ CASES = {
     ),
     "index-maxsim": (lambda: INDEX.maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "maxsim": (
-        lambda: lir.MaxSim(), INDEX.embs_loader()(ENCODED_RESULTS), ["qid", "query_embs", "docno", "doc_embs"], RANK,
-        DOC_SIDE,
+        lambda: lir.MaxSim(), LOADED, ["qid", "query_embs", "docno", "doc_embs"], RANK, DOC_SIDE,
     ),
     "plaid": (lambda: INDEX.plaid(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
     "plaid-stats": (
@@ -55,6 +56,13 @@ CASES = {
     "plaid_candidates": (lambda: INDEX.plaid_candidates(), ENCODED, ["qid", "query_embs"], {"docno"}, set()),
     "centroid_maxsim": (lambda: INDEX.centroid_maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
+    "token_pooling": (lambda: lir.TokenPooling(2), LOADED, ["doc_embs"], set(), set()),
+    "token_pruning": (lambda: lir.TokenPruning("first", keep=0.5), LOADED, ["doc_embs"], set(), set()),
+    "token_pruning-documents": (
+        lambda: lir.TokenPruning("first", keep=0.5), ENCODER(DOCUMENTS), ["doc_embs"], set(), set(),
+    ),
+    "truncate": (lambda: lir.Truncate(8), LOADED.drop(columns=["query_embs"]), ["doc_embs"], set(), set()),
+    "truncate-queries": (lambda: lir.Truncate(8), ENCODED, ["query_embs"], set(), set()),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
 RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid"]
@@ -198,6 +206,11 @@ def test_every_argument_counts_for_equality(tmp_path):
         lir.ToyEncoder(text_field="body"), lir.ToyEncoder().query_encoder(), lir.ToyEncoder(seed=1).query_encoder(),
         lir.ToyEncoder().doc_encoder(), lir.ToyEncoder().text_scorer(), lir.ToyEncoder().text_scorer(num_threads=1),
         INDEX.unseen(), other.unseen(),
+        lir.TokenPooling(2), lir.TokenPooling(3), lir.TokenPooling(2, method="kmeans"),
+        lir.TokenPooling(2, protected=0), lir.TokenPooling(2, normalise=False), lir.TokenPruning("first", keep=0.5),
+        lir.TokenPruning("first", keep=0.4), lir.TokenPruning("first", keep=0.5, protected=0),
+        lir.TokenPruning("idf", keep=0.5, stats=STATS), lir.TokenPruning("stopwords", tau=5, stats=STATS),
+        lir.TokenPruning("stopwords", tau=6, stats=STATS), lir.Truncate(8), lir.Truncate(9),
     ]  # fmt: skip
     assert len(set(variants)) == len(variants)
     assert len({repr(variant) for variant in variants}) == len(variants)
@@ -227,6 +240,7 @@ def test_repr_rebuilds(case):
         TextScorer,
         Exhaustive,
     ]
+    classes += [lir.TokenPooling, lir.TokenPruning, lir.Truncate]
     names |= {cls.__name__: cls for cls in classes}
     assert eval(repr(make()), names) == make()
 

@@ -16,6 +16,7 @@ MAY = {
     "transformer": set(),
     "frames": {"columns"},
     "encode": {"transformer", "frames"},
+    "reduce": {"transformer", "frames"},
     "index": {"transformer"},
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
@@ -32,6 +33,7 @@ HEAVY = {
     "transformers": {"encode"},
     "sentence_transformers": {"encode"},
     "faiss": {"retrieve"},
+    "scipy": {"reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
     "matplotlib": {"experiment", "explain"},
     "ir_datasets": {"datasets", "experiment"},
 }

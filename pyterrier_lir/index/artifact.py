@@ -19,6 +19,7 @@ from pyterrier_lir.transformer import DOCS, LirTransformer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyterrier_lir.index.token_stats import TokenStats
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
@@ -265,6 +266,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         from pyterrier_lir.rerank.loader import EmbsLoader
 
         return EmbsLoader(self, missing=missing)
+
+    def token_stats(self) -> TokenStats:
+        """Document and collection frequencies of the tokens. See `index.token_stats.TokenStats`."""
+        return self.store.token_stats
 
     # --- reading ---------------------------------------------------------------------------------------------
 
