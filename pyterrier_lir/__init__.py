@@ -43,7 +43,13 @@ if TYPE_CHECKING:
     from pyterrier_lir.rerank.maxsim import MaxSim
 
 
+# The rest by room: `lir.feedback.ColbertPRF`.
+_ROOMS = ("explain", "feedback", "rerank")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -20,10 +20,12 @@ MAY = {
     "index": {"transformer"},
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
+    "feedback": {"transformer", "frames", "index"},
 }
 # Inside functions of these files: the delegates of the artifact and of the encoder.
 DELEGATES = {
-    "index/artifact.py": {"retrieve", "rerank", "encode"},
+    "index/artifact.py": {"retrieve", "rerank", "encode", "feedback"},
+    "encode/late_interaction.py": {"feedback"},
     "encode/base.py": {"rerank"},
 }
 ANYTHING = {"experiment", "datasets", "__main__"}  # may import all; nobody imports them

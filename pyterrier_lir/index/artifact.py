@@ -19,6 +19,8 @@ from pyterrier_lir.transformer import DOCS, LirTransformer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyterrier_lir.feedback.colbert_prf import ColbertPRF
+    from pyterrier_lir.feedback.query_pruning import QueryPruning
     from pyterrier_lir.index.token_stats import TokenStats
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
@@ -266,6 +268,35 @@ class LirIndex(pt.Artifact, pt.Indexer):
         from pyterrier_lir.rerank.loader import EmbsLoader
 
         return EmbsLoader(self, missing=missing)
+
+    def colbert_prf(
+        self,
+        *,
+        fb_docs: int = 3,
+        clusters: int = 24,
+        fb_embs: int = 10,
+        beta: float = 1.0,
+        seed: int = 0,
+        return_docs: bool = False,
+    ) -> ColbertPRF:
+        """ColBERT-PRF: expands the query by what its best documents share. See `feedback.colbert_prf.ColbertPRF`."""
+        from pyterrier_lir.feedback.colbert_prf import ColbertPRF
+
+        return ColbertPRF(
+            self,
+            fb_docs=fb_docs,
+            clusters=clusters,
+            fb_embs=fb_embs,
+            beta=beta,
+            seed=seed,
+            return_docs=return_docs,
+        )
+
+    def query_pruning(self, *, keep: int) -> QueryPruning:
+        """Searches with the rarest rows of a query only. See `feedback.query_pruning.QueryPruning`."""
+        from pyterrier_lir.feedback.query_pruning import QueryPruning
+
+        return QueryPruning(self, keep=keep)
 
     def token_stats(self) -> TokenStats:
         """Document and collection frequencies of the tokens. See `index.token_stats.TokenStats`."""
