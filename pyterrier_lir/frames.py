@@ -76,7 +76,7 @@ def _advice(inp: pd.DataFrame) -> Iterator[None]:
         raise
 
 
-def check_counts(least: int = 1, /, **values: int | None) -> None:
+def check_counts(least: int = 1, /, **values: float | None) -> None:
     """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default."""
     for name, value in values.items():
         if value is not None and (not isinstance(value, Integral) or value < least):

@@ -21,6 +21,7 @@ INDEX = lir.LirIndex.example()
 QUERIES = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["bread dough", "a day", "bread dough"]})
 ENCODED = ENCODER(QUERIES)
 STATS = INDEX.token_stats()
+GRAPH = INDEX.corpus_graph(k=2)
 RESULTS = QUERIES.merge(pd.DataFrame({"docno": INDEX.docnos}), how="cross").assign(
     text="fresh bread", score=1.0, rank=0
 )
@@ -81,13 +82,21 @@ CASES = {
     "mask_weighting": (
         lambda: lir.feedback.MaskWeighting(5), ENCODED, ["query_embs", "query_tok_ids"], {"query_weights"}, set(),
     ),
+    "candidate_pruning": (
+        lambda: lir.rerank.CandidatePruning(0.1, k=2), RESULTS, ["qid", "docno", "score"], set(), set(),
+    ),
+    "early_exit_maxsim": (
+        lambda: INDEX.early_exit_maxsim(1, k=2), ENCODED_RESULTS, ["qid", "query_embs", "docno", "rank"], RANK, set(),
+    ),
+    "ladr": (lambda: INDEX.ladr(GRAPH), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, {"text"}),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
 RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid"]
 SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim"]
 
 
-LISTWISE = ["colbert_prf", "colbert_prf-docs", "colbert_prf-columns"]  # a row depends on the query's other rows
+# a row depends on the query's other rows
+LISTWISE = ["colbert_prf", "colbert_prf-docs", "colbert_prf-columns", "candidate_pruning", "early_exit_maxsim", "ladr"]
 
 
 @pytest.fixture(params=[name for name in CASES if name not in LISTWISE])
@@ -125,7 +134,7 @@ def test_foreign_columns_stay(case):
     make, inp, _, _, dropped = case
     foreign = inp.assign(note=[f"n{i}" for i in range(len(inp))], qfield=1.5, vector=[np.ones(2)] * len(inp))
     out = make()(foreign)
-    if "docno" in dropped:  # a new query: what it says of documents goes with them
+    if "text" in dropped:  # other documents, or none: what the input says of documents goes
         assert {"note", "qfield", "vector"} & set(out.columns) == {"qfield"}
         return
     assert {"note", "qfield", "vector"} <= set(out.columns)
@@ -240,6 +249,13 @@ def test_every_argument_counts_for_equality(tmp_path):
         lir.feedback.ColbertPRF(stats=STATS), other.colbert_prf(), INDEX.query_pruning(keep=1),
         INDEX.query_pruning(keep=2), other.query_pruning(keep=1), lir.feedback.MaskWeighting(5),
         lir.feedback.MaskWeighting(6), lir.feedback.MaskWeighting(5, exclude=(1,)),
+        lir.rerank.CandidatePruning(0.1), lir.rerank.CandidatePruning(0.2), lir.rerank.CandidatePruning(0.1, k=2),
+        INDEX.early_exit_maxsim(2), INDEX.early_exit_maxsim(3), INDEX.early_exit_maxsim(2, k=2),
+        INDEX.early_exit_maxsim(2, missing="drop"), INDEX.early_exit_maxsim(2, num_threads=2),
+        other.early_exit_maxsim(2), INDEX.ladr(GRAPH), INDEX.ladr(INDEX.corpus_graph(k=3)),
+        INDEX.ladr(INDEX.corpus_graph(k=2, rows=3)), INDEX.ladr(GRAPH, depth=3), INDEX.ladr(GRAPH, depth=None),
+        INDEX.ladr(GRAPH, num_results=9), INDEX.ladr(GRAPH, missing="drop"), INDEX.ladr(GRAPH, num_threads=2),
+        other.ladr(GRAPH),
         lir.TokenPooling(2), lir.TokenPooling(3), lir.TokenPooling(2, method="kmeans"),
         lir.TokenPooling(2, protected=0), lir.TokenPooling(2, normalise=False), lir.TokenPruning("first", keep=0.5),
         lir.TokenPruning("first", keep=0.4), lir.TokenPruning("first", keep=0.5, protected=0),
@@ -275,6 +291,11 @@ def test_repr_rebuilds(case):
         Exhaustive,
     ]
     classes += [lir.feedback.ColbertPRF, lir.feedback.QueryPruning, lir.feedback.MaskWeighting]
+    from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+    from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+    from pyterrier_lir.rerank.ladr import Ladr
+
+    classes += [lir.rerank.CandidatePruning, EarlyExitMaxSim, Ladr, CorpusGraph]
     classes += [lir.TokenPooling, lir.TokenPruning, lir.Truncate]
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

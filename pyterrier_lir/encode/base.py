@@ -92,6 +92,9 @@ class Encoder(LirTransformer):
 class QueryEncoder(LirTransformer):
     """Adds the query's embeddings to every row; equal queries are encoded once.
 
+    After retrieval the queries of the last frame are remembered: adaptive re-rankers such as pyterrier-adaptive's GAR
+    send a query's documents in many frames, and with nothing but its text.
+
     Expected columns: ``query``. Adds ``query_embs``, ``query_tok_ids``, ``query_encoder``.
     """
 
@@ -100,6 +103,7 @@ class QueryEncoder(LirTransformer):
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.batch_size = encoder.batch_size
+        self._remembered: dict[str, Encoded] = {}
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes each distinct query of the frame."""
@@ -107,9 +111,15 @@ class QueryEncoder(LirTransformer):
             v.query_frame(["query"])
             v.result_frame(["query"])
         texts = [_clean(text) for text in inp["query"]]
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        encoded = self.encoder.encode_queries(list(distinct)) if distinct else []
-        return _with_embeddings(inp, [encoded[distinct[text]] for text in texts], "query", self.encoder)
+        known = self._remembered if "docno" in inp.columns else {}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        encoded = known | dict(zip(new, self.encoder.encode_queries(new) if new else [], strict=True))
+        if "docno" in inp.columns and texts:
+            self._remembered = {text: encoded[text] for text in dict.fromkeys(texts)}
+        return _with_embeddings(inp, [encoded[text] for text in texts], "query", self.encoder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_remembered": {}}
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
         """Rows are encoded one by one: cut first, encode what is left."""

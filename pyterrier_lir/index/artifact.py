@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pyterrier_lir.feedback.colbert_prf import ColbertPRF
     from pyterrier_lir.feedback.query_pruning import QueryPruning
     from pyterrier_lir.index.token_stats import TokenStats
+    from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+    from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+    from pyterrier_lir.rerank.ladr import Graph, Ladr
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
@@ -268,6 +271,34 @@ class LirIndex(pt.Artifact, pt.Indexer):
         from pyterrier_lir.rerank.loader import EmbsLoader
 
         return EmbsLoader(self, missing=missing)
+
+    def early_exit_maxsim(
+        self, beta: float, *, k: int = 10, missing: str = "error", num_threads: int | None = None
+    ) -> EarlyExitMaxSim:
+        """Re-ranks until nothing good comes any more. See `rerank.early_exit.EarlyExitMaxSim`."""
+        from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+
+        return EarlyExitMaxSim(self, beta, k=k, missing=missing, num_threads=num_threads)
+
+    def corpus_graph(self, *, k: int = 16, rows: int = 32) -> CorpusGraph:
+        """Each document's nearest documents, computed when first used. See `rerank.corpus_graph.CorpusGraph`."""
+        from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+
+        return CorpusGraph(self, k=k, rows=rows)
+
+    def ladr(
+        self,
+        graph: Graph,
+        *,
+        depth: int | None = 100,
+        num_results: int = 1000,
+        missing: str = "error",
+        num_threads: int | None = None,
+    ) -> Ladr:
+        """Re-ranks documents together with their neighbours in a corpus graph. See `rerank.ladr.Ladr`."""
+        from pyterrier_lir.rerank.ladr import Ladr
+
+        return Ladr(self, graph, depth=depth, num_results=num_results, missing=missing, num_threads=num_threads)
 
     def colbert_prf(
         self,
