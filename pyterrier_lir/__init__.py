@@ -17,6 +17,7 @@ _HOMES = {
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
     "Truncate": "reduce.truncate",
+    "heatmap": "explain.heatmap",
     "tradeoff_plot": "experiment.plots",
 }
 
@@ -29,6 +30,7 @@ __all__ = [
     "ToyEncoder",
     "Truncate",
     "__version__",
+    "heatmap",
     "tradeoff_plot",
 ]
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.reduce.pooling import TokenPooling
     from pyterrier_lir.reduce.pruning import TokenPruning

@@ -33,6 +33,9 @@ DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"
 RANK = {"score", "rank"}
 QUERY_SIDE = {"query_embs", "query_tok_ids", "query_encoder"}
 DOC_SIDE = {"doc_embs", "doc_tok_ids", "doc_encoder"}
+ALIGNMENT = {
+    "match_matrix", "match_pos", "match_sim", "match_share", "match_exact", "query_words", "doc_words",
+}  # fmt: skip
 CASES = {
     "encoder-query": (lir.ToyEncoder, QUERIES, ["qid", "query"], QUERY_SIDE, set()),
     "encoder-doc": (lir.ToyEncoder, DOCUMENTS, ["docno", "text"], DOC_SIDE, set()),
@@ -89,6 +92,17 @@ CASES = {
         lambda: INDEX.early_exit_maxsim(1, k=2), ENCODED_RESULTS, ["qid", "query_embs", "docno", "rank"], RANK, set(),
     ),
     "ladr": (lambda: INDEX.ladr(GRAPH), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, {"text"}),
+    "explain": (
+        lambda: INDEX.explain(ENCODER), ENCODED_RESULTS, ["qid", "query_embs", "query_tok_ids", "docno"], ALIGNMENT,
+        set(),
+    ),
+    "explain-columns": (
+        lambda: lir.explain.Explain(), LOADED,
+        ["qid", "query_embs", "query_tok_ids", "docno", "doc_embs", "doc_tok_ids"], ALIGNMENT, DOC_SIDE,
+    ),
+    "explain-text": (
+        lambda: ENCODER.explain(), RESULTS, ["qid", "query", "docno", "text"], ALIGNMENT | QUERY_SIDE, set(),
+    ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
 RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid"]
@@ -249,6 +263,8 @@ def test_every_argument_counts_for_equality(tmp_path):
         lir.feedback.ColbertPRF(stats=STATS), other.colbert_prf(), INDEX.query_pruning(keep=1),
         INDEX.query_pruning(keep=2), other.query_pruning(keep=1), lir.feedback.MaskWeighting(5),
         lir.feedback.MaskWeighting(6), lir.feedback.MaskWeighting(5, exclude=(1,)),
+        INDEX.explain(), INDEX.explain(ENCODER), ENCODER.explain(), lir.ToyEncoder(seed=1).explain(),
+        other.explain(), lir.explain.Explain(),
         lir.rerank.CandidatePruning(0.1), lir.rerank.CandidatePruning(0.2), lir.rerank.CandidatePruning(0.1, k=2),
         INDEX.early_exit_maxsim(2), INDEX.early_exit_maxsim(3), INDEX.early_exit_maxsim(2, k=2),
         INDEX.early_exit_maxsim(2, missing="drop"), INDEX.early_exit_maxsim(2, num_threads=2),
@@ -270,7 +286,13 @@ def test_repr_rebuilds(case):
     make, *_ = case
     names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
+    from pyterrier_lir.explain.alignment import Explain, TextExplain
+    from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
     from pyterrier_lir.index.artifact import Unseen
+    from pyterrier_lir.rerank.candidate_pruning import CandidatePruning
+    from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+    from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+    from pyterrier_lir.rerank.ladr import Ladr
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
     from pyterrier_lir.rerank.text import TextScorer
@@ -278,25 +300,10 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
 
     classes = [
-        Plaid,
-        PlaidCandidates,
-        CentroidMaxSim,
-        DocEncoder,
-        QueryEncoder,
-        Unseen,
-        EmbsLoader,
-        IndexMaxSim,
-        MaxSim,
-        TextScorer,
-        Exhaustive,
-    ]
-    classes += [lir.feedback.ColbertPRF, lir.feedback.QueryPruning, lir.feedback.MaskWeighting]
-    from pyterrier_lir.rerank.corpus_graph import CorpusGraph
-    from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
-    from pyterrier_lir.rerank.ladr import Ladr
-
-    classes += [lir.rerank.CandidatePruning, EarlyExitMaxSim, Ladr, CorpusGraph]
-    classes += [lir.TokenPooling, lir.TokenPruning, lir.Truncate]
+        Plaid, PlaidCandidates, CentroidMaxSim, DocEncoder, QueryEncoder, Unseen, EmbsLoader, IndexMaxSim, MaxSim,
+        TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF, QueryPruning,
+        MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
+    ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):
         return  # the statistics of a collection are too large to be written out

@@ -21,12 +21,13 @@ MAY = {
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
     "feedback": {"transformer", "frames", "index"},
+    "explain": {"transformer", "frames", "index"},
 }
 # Inside functions of these files: the delegates of the artifact and of the encoder.
 DELEGATES = {
-    "index/artifact.py": {"retrieve", "rerank", "encode", "feedback"},
+    "index/artifact.py": {"retrieve", "rerank", "encode", "feedback", "explain"},
     "encode/late_interaction.py": {"feedback"},
-    "encode/base.py": {"rerank"},
+    "encode/base.py": {"rerank", "explain"},
 }
 ANYTHING = {"experiment", "datasets", "__main__"}  # may import all; nobody imports them
 # heavy library -> rooms in which it may be imported, inside functions only

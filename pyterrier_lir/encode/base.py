@@ -57,6 +57,10 @@ class Encoder(LirTransformer):
     def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
         """Encodes document texts, in their order; a blank text has no rows."""
 
+    def tokens(self, ids: Ints) -> list[str]:
+        """The token of each vocabulary id; its number, where the encoder knows no words."""
+        return [f"#{i}" for i in ids]
+
     def query_encoder(self) -> QueryEncoder:
         """Adds ``query_embs``, ``query_tok_ids``, ``query_encoder`` to rows with a ``query``, also after retrieval."""
         return QueryEncoder(self)
@@ -70,6 +74,12 @@ class Encoder(LirTransformer):
         from pyterrier_lir.rerank.text import TextScorer
 
         return TextScorer(self, num_threads=num_threads)
+
+    def explain(self) -> pt.Transformer:
+        """Says which tokens of ``query`` and ``text`` met. See `explain.alignment.TextExplain`."""
+        from pyterrier_lir.explain.alignment import TextExplain
+
+        return TextExplain(self)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes queries or documents, or scores documents, by the columns that are there (see the class)."""

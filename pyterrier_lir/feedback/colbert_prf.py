@@ -64,8 +64,6 @@ class ColbertPRF(LirTransformer):
     Raises:
         ValueError: If an argument has no meaning, the index has no token ids, docnos are unknown, or the query's
             encoder or dimension is not that of the documents.
-
-    .. cite.dblp:: conf/ictir/WangMTO21
     """
 
     LABEL = "ColBERT-PRF"

@@ -33,8 +33,6 @@ class MaskWeighting(Reweighter):
 
     Raises:
         ValueError: If ``mask_id`` is no token id.
-
-    .. cite.dblp:: conf/ecir/GiacalonePTZ24
     """
 
     LABEL = "MASK Weighting"

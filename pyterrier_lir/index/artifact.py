@@ -19,6 +19,8 @@ from pyterrier_lir.transformer import DOCS, LirTransformer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyterrier_lir.encode.base import Encoder
+    from pyterrier_lir.explain.alignment import Explain
     from pyterrier_lir.feedback.colbert_prf import ColbertPRF
     from pyterrier_lir.feedback.query_pruning import QueryPruning
     from pyterrier_lir.index.token_stats import TokenStats
@@ -328,6 +330,12 @@ class LirIndex(pt.Artifact, pt.Indexer):
         from pyterrier_lir.feedback.query_pruning import QueryPruning
 
         return QueryPruning(self, keep=keep)
+
+    def explain(self, encoder: Encoder | None = None) -> Explain:
+        """Says which tokens met, with the encoder's words. See `explain.alignment.Explain`."""
+        from pyterrier_lir.explain.alignment import Explain
+
+        return Explain(self, encoder=encoder)
 
     def token_stats(self) -> TokenStats:
         """Document and collection frequencies of the tokens. See `index.token_stats.TokenStats`."""
