@@ -190,6 +190,13 @@ def test_empty_frames_touch_no_model_and_no_index(tmp_path):
         (nowhere.unseen() >> encoder, ["docno", "text"]),
         (encoder >> nowhere.exhaustive() >> nowhere.embs_loader() >> lir.MaxSim(), ["qid", "query"]),
     ]
+    pipelines += [
+        (encoder >> nowhere.query_pruning(keep=2) >> nowhere.plaid() >> nowhere.colbert_prf(), ["qid", "query"]),
+        (encoder >> nowhere.plaid() >> nowhere.early_exit_maxsim(2) >> nowhere.explain(encoder), ["qid", "query"]),
+        (encoder >> nowhere.plaid() >> nowhere.ladr(nowhere.corpus_graph()), ["qid", "query"]),
+        (encoder.explain(), ["qid", "query", "docno", "text"]),
+        (encoder >> lir.TokenPooling(2) >> lir.TokenPruning("first", keep=0.5) >> lir.Truncate(2), ["docno", "text"]),
+    ]
     for pipeline, columns in pipelines:
         assert pt.inspect.transformer_inputs(pipeline)[0]
         assert set(columns) < set(pt.inspect.transformer_outputs(pipeline, columns))
