@@ -111,6 +111,7 @@ setup(
         "sentence-transformers>=6",
         "faiss-cpu>=1.9",
         "matplotlib>=3.9",
+        "scipy>=1.13",  # for token pooling; pyterrier and sentence-transformers need it anyway
     ],
     extras_require={
         "demo": DEMO,
@@ -121,8 +122,8 @@ setup(
             "mypy>=1.11",
             "pybind11>=2.13",
             "pyterrier-alpha>=0.16",
+            "pyterrier-adaptive>=0.2.1",
             "pyterrier-caching>=0.5",
-            "scipy>=1.13",
         ],
         "docs": ["sphinx>=7", "furo", "sphinx-design"],
     },

@@ -13,21 +13,46 @@ _HOMES = {
     "LateInteractionEncoder": "encode.late_interaction",
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
+    "TokenPooling": "reduce.pooling",
+    "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
+    "Truncate": "reduce.truncate",
+    "heatmap": "explain.heatmap",
     "tradeoff_plot": "experiment.plots",
 }
 
-__all__ = ["LateInteractionEncoder", "LirIndex", "MaxSim", "ToyEncoder", "__version__", "tradeoff_plot"]
+__all__ = [
+    "LateInteractionEncoder",
+    "LirIndex",
+    "MaxSim",
+    "TokenPooling",
+    "TokenPruning",
+    "ToyEncoder",
+    "Truncate",
+    "__version__",
+    "heatmap",
+    "tradeoff_plot",
+]
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.reduce.pooling import TokenPooling
+    from pyterrier_lir.reduce.pruning import TokenPruning
+    from pyterrier_lir.reduce.truncate import Truncate
     from pyterrier_lir.rerank.maxsim import MaxSim
 
 
+# The rest by room: `lir.feedback.ColbertPRF`.
+_ROOMS = ("explain", "feedback", "rerank")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -81,7 +81,28 @@ def as_query(embs: Any, weights: Any = None, dim: int | None = None) -> tuple[Fl
     keep = matrix.any(axis=1)
     if weights is None:
         return (matrix if keep.all() else matrix[keep]), None
-    row_weights = np.asarray(_to_numpy(weights), dtype=np.float32)
+    row_weights = _as_weights(weights, matrix)
+    keep &= row_weights > 0
+    return np.ascontiguousarray(matrix[keep]), np.ascontiguousarray(row_weights[keep])
+
+
+def as_aligned_query(embs: Any, tok_ids: Any = None, weights: Any = None) -> tuple[Floats, Ints | None, Floats]:
+    """Checks one query and keeps its padding, so that what is written next to it stays aligned.
+
+    Returns:
+        The rows, float32 ``(n, dim)``, their token ids, int32 ``(n,)``, if they are known, and their weights, float32
+        ``(n,)``: ones where there are none.
+
+    Raises:
+        ValueError: As `as_query`; or if the token ids are not as many as the rows.
+    """
+    matrix = as_matrix(embs, QUERY_EMBS)
+    ids = None if tok_ids is None else _as_tok_ids(tok_ids, matrix, QUERY_TOK_IDS, QUERY_EMBS)
+    return matrix, ids, np.ones(len(matrix), np.float32) if weights is None else _as_weights(weights, matrix)
+
+
+def _as_weights(weights: Any, matrix: Floats) -> Floats:
+    row_weights: Floats = np.asarray(_to_numpy(weights), dtype=np.float32)
     if row_weights.shape != (len(matrix),):
         raise ValueError(
             f"{QUERY_WEIGHTS} has shape {row_weights.shape}; expected ({len(matrix)},), one weight per row of "
@@ -90,8 +111,17 @@ def as_query(embs: Any, weights: Any = None, dim: int | None = None) -> tuple[Fl
     if not np.isfinite(row_weights).all() or (row_weights < 0).any():
         bad = row_weights[~(np.isfinite(row_weights) & (row_weights >= 0))][0]
         raise ValueError(f"{QUERY_WEIGHTS} holds {bad}; expected finite weights >= 0. Use 0 to leave a row out.")
-    keep &= row_weights > 0
-    return np.ascontiguousarray(matrix[keep]), np.ascontiguousarray(row_weights[keep])
+    return row_weights
+
+
+def _as_tok_ids(tok_ids: Any, matrix: Floats, column: str, embs: str) -> Ints:
+    ids: Ints = np.asarray(_to_numpy(tok_ids), dtype=np.int32)
+    if ids.shape != (len(matrix),):
+        raise ValueError(
+            f"{column} has shape {ids.shape}; expected ({len(matrix)},), one id per row of {embs}. "
+            f"Build both columns together, or drop {column}."
+        )
+    return ids
 
 
 def as_document(embs: Any, tok_ids: Any = None, dim: int | None = None) -> tuple[Floats, Ints | None]:
@@ -102,15 +132,7 @@ def as_document(embs: Any, tok_ids: Any = None, dim: int | None = None) -> tuple
     """
     matrix = as_matrix(embs, DOC_EMBS, dim)
     keep = matrix.any(axis=1)
-    ids = None
-    if tok_ids is not None:
-        ids = np.asarray(_to_numpy(tok_ids), dtype=np.int32)
-        if ids.shape != (len(matrix),):
-            raise ValueError(
-                f"{DOC_TOK_IDS} has shape {ids.shape}; expected ({len(matrix)},), one id per row of {DOC_EMBS}. "
-                f"Build both columns together, or drop {DOC_TOK_IDS}."
-            )
-        ids = ids[keep]
+    ids = None if tok_ids is None else _as_tok_ids(tok_ids, matrix, DOC_TOK_IDS, DOC_EMBS)[keep]
     return (matrix if keep.all() else np.ascontiguousarray(matrix[keep])), ids
 
 

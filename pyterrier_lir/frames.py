@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,12 @@ def check_result_frame(inp: pd.DataFrame, context: pt.Transformer, extra: Sequen
         v.result_frame([columns.QUERY_EMBS, *extra])
 
 
+def check_columns(inp: pd.DataFrame, context: pt.Transformer, needed: Sequence[str]) -> None:
+    """Validates the input of a stage that takes rows one by one, of whatever kind they are."""
+    with _advice(inp):
+        pt.validate.columns(inp, includes=list(needed), context=context)
+
+
 @contextmanager
 def _advice(inp: pd.DataFrame) -> Iterator[None]:
     """Adds to a validation error what to do about it; PyTerrier's own text only lists columns."""
@@ -57,17 +63,36 @@ def _advice(inp: pd.DataFrame) -> Iterator[None]:
             advice = " Put encoder.query_encoder() before this stage."
         elif columns.DOC_EMBS in missing:
             advice = " Put encoder.doc_encoder() or index.embs_loader() before this stage."
+        elif columns.QUERY_TOK_IDS in missing:
+            advice = f" Encode the queries with an encoder that gives {columns.QUERY_TOK_IDS}: encoder.query_encoder()."
+        elif columns.DOC_TOK_IDS in missing:
+            advice = (
+                f" Encode the documents with an encoder that gives {columns.DOC_TOK_IDS}: encoder.doc_encoder(); "
+                "index.embs_loader() adds them where the index was made from such."
+            )
         elif "docno" in extra:
             advice = " The frame holds documents already: re-rank them with index.maxsim()."
         error.args = (error.args[0] + advice,)
         raise
 
 
-def check_counts(**values: int | None) -> None:
-    """Refuses arguments that are not whole numbers of at least 1; None stands for a default."""
+def check_counts(least: int = 1, /, **values: float | None) -> None:
+    """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default."""
     for name, value in values.items():
-        if value is not None and (not isinstance(value, Integral) or value < 1):
-            raise ValueError(f"{name} is {value!r}; expected at least 1, as a whole number.")
+        if value is not None and (not isinstance(value, Integral) or value < least):
+            raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
+
+
+def check_number(name: str, value: object, low: float, high: float, expected: str) -> None:
+    """Refuses an argument that is no number, or not within ``low`` and ``high``."""
+    if not isinstance(value, Real) or not low <= float(value) <= high:
+        raise ValueError(f"{name} is {value!r}; expected {expected}.")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuses an argument that is not one of some words."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
 
 
 def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
@@ -122,6 +147,29 @@ def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, w
             groups[qid].append(group)
             ordered.append(group)
     return [Query(*columns.as_query(embs, weight, dim), np.array(rows)) for embs, weight, rows in ordered]
+
+
+def query_columns(inp: pd.DataFrame) -> list[str]:
+    """The columns that describe the query and not a document, in the frame's order."""
+    found = set(pt.model.query_columns(inp))
+    return [name for name in inp.columns if name in found]
+
+
+def doc_encoder(inp: pd.DataFrame) -> str | None:
+    """The fingerprint in ``doc_encoder``, None where there is none.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    if columns.DOC_ENCODER not in inp.columns:
+        return None
+    found = inp[columns.DOC_ENCODER].dropna().unique()
+    if len(found) > 1:
+        raise ValueError(
+            f"{columns.DOC_ENCODER} holds {', '.join(map(repr, found[:3]))}; expected one encoder. "
+            "Encode all documents with the encoder of the query."
+        )
+    return found[0] if len(found) else None
 
 
 def retrieved(inp: pd.DataFrame, hits: Sequence[tuple[Sequence[str], npt.NDArray[np.floating[Any]]]]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import shutil
 import string
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pyterrier_lir as lir
@@ -220,6 +221,20 @@ def test_stanford_query(stanford, weight, attend):
     assert ids.tolist() == expected
     attended = [1] * 10 if attend else [1] * len(content) + [0] * (10 - len(content))
     np.testing.assert_allclose(embs, reference(folder, expected, attended, weight, [1] * 10), atol=1e-5)
+
+
+def test_masks_of_a_query_are_spread_over_its_other_rows(stanford, dense):
+    encoder = load(stanford())
+    topics = pd.DataFrame({"qid": ["1"], "query": ["red fox"]})
+    for structure, takers in ((True, [CLS, 1, "red", "fox", SEP]), (False, ["red", "fox"])):
+        takers = [encoder.load().tokenizer.convert_tokens_to_ids(t) if isinstance(t, str) else t for t in takers]
+        out = (encoder >> encoder.mask_weighting(structure=structure))(topics)
+        ids, weights = out["query_tok_ids"][0], out["query_weights"][0]
+        assert weights.sum() == 10
+        assert (weights[ids == MASK] == 0).all()
+        assert weights[np.isin(ids, takers)].sum() == 10 - (len(set(ids)) - 1 - len(takers))
+    with pytest.raises(ValueError, match=r"adds no \[MASK\] rows to queries; expected one with query expansion"):
+        load(dense).mask_weighting()
 
 
 def test_stanford_document(stanford, weight):

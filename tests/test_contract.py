@@ -22,16 +22,22 @@ INDEX = lir.LirIndex.example()
 
 QUERIES = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["bread dough", "a day", "bread dough"]})
 ENCODED = ENCODER(QUERIES)
+STATS = INDEX.token_stats()
+GRAPH = INDEX.corpus_graph(k=2)
 RESULTS = QUERIES.merge(pd.DataFrame({"docno": INDEX.docnos}), how="cross").assign(
     text="fresh bread", score=1.0, rank=0
 )
 ENCODED_RESULTS = ENCODER.query_encoder()(RESULTS)
+LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
 # name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
 RANK = {"score", "rank"}
 QUERY_SIDE = {"query_embs", "query_tok_ids", "query_encoder"}
 DOC_SIDE = {"doc_embs", "doc_tok_ids", "doc_encoder"}
+ALIGNMENT = {
+    "match_matrix", "match_pos", "match_sim", "match_share", "match_exact", "query_words", "doc_words",
+}  # fmt: skip
 CASES = {
     "encoder-query": (lir.ToyEncoder, QUERIES, ["qid", "query"], QUERY_SIDE, set()),
     "encoder-doc": (lir.ToyEncoder, DOCUMENTS, ["docno", "text"], DOC_SIDE, set()),
@@ -46,8 +52,7 @@ CASES = {
     ),
     "index-maxsim": (lambda: INDEX.maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "maxsim": (
-        lambda: lir.MaxSim(), INDEX.embs_loader()(ENCODED_RESULTS), ["qid", "query_embs", "docno", "doc_embs"], RANK,
-        DOC_SIDE,
+        lambda: lir.MaxSim(), LOADED, ["qid", "query_embs", "docno", "doc_embs"], RANK, DOC_SIDE,
     ),
     "plaid": (lambda: INDEX.plaid(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
     "plaid-stats": (
@@ -68,10 +73,62 @@ CASES = {
     ),
     "xtr_scorer": (lambda: INDEX.xtr_scorer(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
+    "token_pooling": (lambda: lir.TokenPooling(2), LOADED, ["doc_embs"], set(), set()),
+    "token_pruning": (lambda: lir.TokenPruning("first", keep=0.5), LOADED, ["doc_embs"], set(), set()),
+    "token_pruning-documents": (
+        lambda: lir.TokenPruning("first", keep=0.5), ENCODER(DOCUMENTS), ["doc_embs"], set(), set(),
+    ),
+    "truncate": (lambda: lir.Truncate(8), LOADED.drop(columns=["query_embs"]), ["doc_embs"], set(), set()),
+    "truncate-queries": (lambda: lir.Truncate(8), ENCODED, ["query_embs"], set(), set()),
+    "colbert_prf": (
+        lambda: INDEX.colbert_prf(), ENCODED_RESULTS, ["qid", "query_embs", "docno", "rank"], {"query_weights"},
+        {"docno", "text", "score", "rank"},
+    ),
+    "colbert_prf-docs": (
+        lambda: INDEX.colbert_prf(return_docs=True), ENCODED_RESULTS, ["qid", "query_embs", "docno", "rank"],
+        {"query_weights"}, set(),
+    ),
+    "colbert_prf-columns": (
+        lambda: lir.feedback.ColbertPRF(stats=STATS, return_docs=True), LOADED,
+        ["qid", "query_embs", "docno", "rank", "doc_embs", "doc_tok_ids"], {"query_weights"}, set(),
+    ),
+    "query_pruning": (
+        lambda: INDEX.query_pruning(keep=1), ENCODED, ["query_embs", "query_tok_ids"], {"query_weights"}, set(),
+    ),
+    "mask_weighting": (
+        lambda: lir.feedback.MaskWeighting(5), ENCODED, ["query_embs", "query_tok_ids"], {"query_weights"}, set(),
+    ),
+    "candidate_pruning": (
+        lambda: lir.rerank.CandidatePruning(0.1, k=2), RESULTS, ["qid", "docno", "score"], set(), set(),
+    ),
+    "early_exit_maxsim": (
+        lambda: INDEX.early_exit_maxsim(1, k=2), ENCODED_RESULTS, ["qid", "query_embs", "docno", "rank"], RANK, set(),
+    ),
+    "ladr": (lambda: INDEX.ladr(GRAPH), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, {"text"}),
+    "explain": (
+        lambda: INDEX.explain(ENCODER), ENCODED_RESULTS, ["qid", "query_embs", "query_tok_ids", "docno"], ALIGNMENT,
+        set(),
+    ),
+    "explain-columns": (
+        lambda: lir.explain.Explain(), LOADED,
+        ["qid", "query_embs", "query_tok_ids", "docno", "doc_embs", "doc_tok_ids"], ALIGNMENT, DOC_SIDE,
+    ),
+    "explain-text": (
+        lambda: ENCODER.explain(), RESULTS, ["qid", "query", "docno", "text"], ALIGNMENT | QUERY_SIDE, set(),
+    ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
 RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr"]
 SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
+
+
+# a row depends on the query's other rows
+LISTWISE = ["colbert_prf", "colbert_prf-docs", "colbert_prf-columns", "candidate_pruning", "early_exit_maxsim", "ladr"]
+
+
+@pytest.fixture(params=[name for name in CASES if name not in LISTWISE])
+def rowwise_case(request):
+    return CASES[request.param]
 
 
 @pytest.fixture(params=CASES)
@@ -101,9 +158,12 @@ def test_needed_columns(case):
 
 
 def test_foreign_columns_stay(case):
-    make, inp, *_ = case
+    make, inp, _, _, dropped = case
     foreign = inp.assign(note=[f"n{i}" for i in range(len(inp))], qfield=1.5, vector=[np.ones(2)] * len(inp))
     out = make()(foreign)
+    if "text" in dropped:  # other documents, or none: what the input says of documents goes
+        assert {"note", "qfield", "vector"} & set(out.columns) == {"qfield"}
+        return
     assert {"note", "qfield", "vector"} <= set(out.columns)
     key = "docno" if "docno" in inp.columns else "qid"
     if "docno" in inp.columns and "qid" in inp.columns:
@@ -143,14 +203,21 @@ def test_empty_frames_touch_no_model_and_no_index(tmp_path):
         (nowhere.unseen() >> encoder, ["docno", "text"]),
         (encoder >> nowhere.exhaustive() >> nowhere.embs_loader() >> lir.MaxSim(), ["qid", "query"]),
     ]
+    pipelines += [
+        (encoder >> nowhere.query_pruning(keep=2) >> nowhere.plaid() >> nowhere.colbert_prf(), ["qid", "query"]),
+        (encoder >> nowhere.plaid() >> nowhere.early_exit_maxsim(2) >> nowhere.explain(encoder), ["qid", "query"]),
+        (encoder >> nowhere.plaid() >> nowhere.ladr(nowhere.corpus_graph()), ["qid", "query"]),
+        (encoder.explain(), ["qid", "query", "docno", "text"]),
+        (encoder >> lir.TokenPooling(2) >> lir.TokenPruning("first", keep=0.5) >> lir.Truncate(2), ["docno", "text"]),
+    ]
     for pipeline, columns in pipelines:
         assert pt.inspect.transformer_inputs(pipeline)[0]
         assert set(columns) < set(pt.inspect.transformer_outputs(pipeline, columns))
     assert list(encoder.transform_iter([])) == []
 
 
-def test_one_row(case):
-    make, inp, *_ = case
+def test_one_row(rowwise_case):
+    make, inp, *_ = rowwise_case
     whole, one = make()(inp), make()(inp.iloc[[0]])
     keys = [key for key in ("qid", "docno") if key in inp.columns]
     rows = whole[(whole[keys] == inp[keys].iloc[0]).all(axis=1)].reset_index(drop=True)
@@ -219,6 +286,25 @@ def test_every_argument_counts_for_equality(tmp_path):
         lir.ToyEncoder(text_field="body"), lir.ToyEncoder().query_encoder(), lir.ToyEncoder(seed=1).query_encoder(),
         lir.ToyEncoder().doc_encoder(), lir.ToyEncoder().text_scorer(), lir.ToyEncoder().text_scorer(num_threads=1),
         INDEX.unseen(), other.unseen(),
+        INDEX.colbert_prf(), INDEX.colbert_prf(fb_docs=4), INDEX.colbert_prf(clusters=25), INDEX.colbert_prf(fb_embs=9),
+        INDEX.colbert_prf(beta=0.5), INDEX.colbert_prf(seed=1), INDEX.colbert_prf(return_docs=True),
+        lir.feedback.ColbertPRF(stats=STATS), other.colbert_prf(), INDEX.query_pruning(keep=1),
+        INDEX.query_pruning(keep=2), other.query_pruning(keep=1), lir.feedback.MaskWeighting(5),
+        lir.feedback.MaskWeighting(6), lir.feedback.MaskWeighting(5, exclude=(1,)),
+        INDEX.explain(), INDEX.explain(ENCODER), ENCODER.explain(), lir.ToyEncoder(seed=1).explain(),
+        other.explain(), lir.explain.Explain(),
+        lir.rerank.CandidatePruning(0.1), lir.rerank.CandidatePruning(0.2), lir.rerank.CandidatePruning(0.1, k=2),
+        INDEX.early_exit_maxsim(2), INDEX.early_exit_maxsim(3), INDEX.early_exit_maxsim(2, k=2),
+        INDEX.early_exit_maxsim(2, missing="drop"), INDEX.early_exit_maxsim(2, num_threads=2),
+        other.early_exit_maxsim(2), INDEX.ladr(GRAPH), INDEX.ladr(INDEX.corpus_graph(k=3)),
+        INDEX.ladr(INDEX.corpus_graph(k=2, rows=3)), INDEX.ladr(GRAPH, depth=3), INDEX.ladr(GRAPH, depth=None),
+        INDEX.ladr(GRAPH, num_results=9), INDEX.ladr(GRAPH, missing="drop"), INDEX.ladr(GRAPH, num_threads=2),
+        other.ladr(GRAPH),
+        lir.TokenPooling(2), lir.TokenPooling(3), lir.TokenPooling(2, method="kmeans"),
+        lir.TokenPooling(2, protected=0), lir.TokenPooling(2, normalise=False), lir.TokenPruning("first", keep=0.5),
+        lir.TokenPruning("first", keep=0.4), lir.TokenPruning("first", keep=0.5, protected=0),
+        lir.TokenPruning("idf", keep=0.5, stats=STATS), lir.TokenPruning("stopwords", tau=5, stats=STATS),
+        lir.TokenPruning("stopwords", tau=6, stats=STATS), lir.Truncate(8), lir.Truncate(9),
     ]  # fmt: skip
     assert len(set(variants)) == len(variants)
     assert len({repr(variant) for variant in variants}) == len(variants)
@@ -228,7 +314,13 @@ def test_repr_rebuilds(case):
     make, *_ = case
     names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
+    from pyterrier_lir.explain.alignment import Explain, TextExplain
+    from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
     from pyterrier_lir.index.artifact import Unseen
+    from pyterrier_lir.rerank.candidate_pruning import CandidatePruning
+    from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+    from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+    from pyterrier_lir.rerank.ladr import Ladr
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
     from pyterrier_lir.rerank.text import TextScorer
@@ -236,22 +328,13 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
 
     classes = [
-        Plaid,
-        PlaidCandidates,
-        CentroidMaxSim,
-        DocEncoder,
-        QueryEncoder,
-        Unseen,
-        EmbsLoader,
-        IndexMaxSim,
-        MaxSim,
-        TextScorer,
-        Exhaustive,
-        Warp,
-        Xtr,
-        XtrScorer,
-    ]
+        Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
+        IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
+        QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
+    ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
+    if "TokenStats" in repr(make()):
+        return  # the statistics of a collection are too large to be written out
     assert eval(repr(make()), names) == make()
 
 

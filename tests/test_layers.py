@@ -16,14 +16,18 @@ MAY = {
     "transformer": set(),
     "frames": {"columns"},
     "encode": {"transformer", "frames"},
+    "reduce": {"transformer", "frames"},
     "index": {"transformer"},
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
+    "feedback": {"transformer", "frames", "index"},
+    "explain": {"transformer", "frames", "index"},
 }
 # Inside functions of these files: the delegates of the artifact and of the encoder.
 DELEGATES = {
-    "index/artifact.py": {"retrieve", "rerank", "encode"},
-    "encode/base.py": {"rerank"},
+    "index/artifact.py": {"retrieve", "rerank", "encode", "feedback", "explain"},
+    "encode/late_interaction.py": {"feedback"},
+    "encode/base.py": {"rerank", "explain"},
 }
 ANYTHING = {"experiment", "datasets", "__main__"}  # may import all; nobody imports them
 # heavy library -> rooms in which it may be imported, inside functions only
@@ -32,6 +36,7 @@ HEAVY = {
     "transformers": {"encode"},
     "sentence_transformers": {"encode"},
     "faiss": {"retrieve"},
+    "scipy": {"reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
     "matplotlib": {"experiment", "explain"},
     "ir_datasets": {"datasets", "experiment"},
 }

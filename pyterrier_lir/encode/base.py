@@ -57,6 +57,10 @@ class Encoder(LirTransformer):
     def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
         """Encodes document texts, in their order; a blank text has no rows."""
 
+    def tokens(self, ids: Ints) -> list[str]:
+        """The token of each vocabulary id; its number, where the encoder knows no words."""
+        return [f"#{i}" for i in ids]
+
     def query_encoder(self) -> QueryEncoder:
         """Adds ``query_embs``, ``query_tok_ids``, ``query_encoder`` to rows with a ``query``, also after retrieval."""
         return QueryEncoder(self)
@@ -70,6 +74,12 @@ class Encoder(LirTransformer):
         from pyterrier_lir.rerank.text import TextScorer
 
         return TextScorer(self, num_threads=num_threads)
+
+    def explain(self) -> pt.Transformer:
+        """Says which tokens of ``query`` and ``text`` met. See `explain.alignment.TextExplain`."""
+        from pyterrier_lir.explain.alignment import TextExplain
+
+        return TextExplain(self)
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes queries or documents, or scores documents, by the columns that are there (see the class)."""
@@ -92,6 +102,9 @@ class Encoder(LirTransformer):
 class QueryEncoder(LirTransformer):
     """Adds the query's embeddings to every row; equal queries are encoded once.
 
+    After retrieval the queries of the last frame are remembered: adaptive re-rankers such as pyterrier-adaptive's GAR
+    send a query's documents in many frames, and with nothing but its text.
+
     Expected columns: ``query``. Adds ``query_embs``, ``query_tok_ids``, ``query_encoder``.
     """
 
@@ -100,6 +113,7 @@ class QueryEncoder(LirTransformer):
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.batch_size = encoder.batch_size
+        self._remembered: dict[str, Encoded] = {}
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes each distinct query of the frame."""
@@ -107,9 +121,15 @@ class QueryEncoder(LirTransformer):
             v.query_frame(["query"])
             v.result_frame(["query"])
         texts = [_clean(text) for text in inp["query"]]
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        encoded = self.encoder.encode_queries(list(distinct)) if distinct else []
-        return _with_embeddings(inp, [encoded[distinct[text]] for text in texts], "query", self.encoder)
+        known = self._remembered if "docno" in inp.columns else {}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        encoded = known | dict(zip(new, self.encoder.encode_queries(new) if new else [], strict=True))
+        if "docno" in inp.columns and texts:
+            self._remembered = {text: encoded[text] for text in dict.fromkeys(texts)}
+        return _with_embeddings(inp, [encoded[text] for text in texts], "query", self.encoder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_remembered": {}}
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
         """Rows are encoded one by one: cut first, encode what is left."""

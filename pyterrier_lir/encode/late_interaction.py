@@ -20,6 +20,8 @@ from pyterrier_lir.encode.base import Encoded, Encoder
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
 
+    from pyterrier_lir.feedback.mask_weighting import MaskWeighting
+
 # Arguments of the backbone that change how it computes, not what.
 _NUMERICS = {"attn_implementation", "device_map", "low_cpu_mem_usage", "max_memory", "use_safetensors"}
 
@@ -233,6 +235,29 @@ class LateInteractionEncoder(Encoder):
         """The vocabulary's token of each id; "" for ids below 0. Loads the model."""
         tokenizer = self.load().tokenizer
         return [tokenizer.convert_ids_to_tokens(int(i)) if i >= 0 else "" for i in ids]
+
+    def mask_weighting(self, *, structure: bool = True) -> MaskWeighting:
+        """Spreads the weights of the query's [MASK] rows. See `feedback.mask_weighting.MaskWeighting`. Loads the model.
+
+        Args:
+            structure: Whether [CLS], [SEP], the marker and its like get their share, or words only.
+
+        Raises:
+            ValueError: If the checkpoint adds no [MASK] to queries.
+        """
+        from pyterrier_lir.feedback.mask_weighting import MaskWeighting
+
+        model = self.load()
+        tokenizer, expansion = model.tokenizer, model[0].query_expansion
+        if expansion is None:
+            raise ValueError(
+                f"the checkpoint {self.model!r} adds no [MASK] rows to queries; expected one with query expansion, as "
+                "ColBERT has it. Leave the weighting out."
+            )
+        token = expansion["token"] or tokenizer.mask_token or tokenizer.eos_token
+        marker = tokenizer(model.prompts.get("query") or "", add_special_tokens=False)["input_ids"]
+        exclude = () if structure else sorted({*tokenizer.all_special_ids, *marker})
+        return MaskWeighting(tokenizer.convert_tokens_to_ids(token), exclude=exclude)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": None, "_pool": None}  # another process loads its own

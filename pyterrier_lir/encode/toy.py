@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode.base import Encoded, Encoder
 
 _WORD = re.compile(r"\w+")
@@ -43,6 +44,7 @@ class ToyEncoder(Encoder):
         self.seed = seed
         self.batch_size = batch_size
         self.text_field = text_field
+        self._words: dict[int, str] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -57,8 +59,13 @@ class ToyEncoder(Encoder):
         """As `encode_queries`: a word has one vector, wherever it stands."""
         return self.encode_queries(texts)
 
+    def tokens(self, ids: Ints) -> list[str]:
+        """The word of each id; of words that this encoder has not met, the number."""
+        return [self._words.get(int(i), f"#{i}") for i in ids]
+
     def _encode(self, text: str) -> Encoded:
         words = _WORD.findall(text.lower())
+        self._words |= {_word_id(word): word for word in words}
         embs = np.stack([self._vector(word) for word in words]) if words else np.zeros((0, self.dim), np.float32)
         return Encoded(embs, np.array([_word_id(word) for word in words], dtype=np.int32))
 

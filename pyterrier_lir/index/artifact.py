@@ -19,6 +19,14 @@ from pyterrier_lir.transformer import DOCS, LirTransformer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyterrier_lir.encode.base import Encoder
+    from pyterrier_lir.explain.alignment import Explain
+    from pyterrier_lir.feedback.colbert_prf import ColbertPRF
+    from pyterrier_lir.feedback.query_pruning import QueryPruning
+    from pyterrier_lir.index.token_stats import TokenStats
+    from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+    from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+    from pyterrier_lir.rerank.ladr import Graph, Ladr
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
@@ -265,6 +273,73 @@ class LirIndex(pt.Artifact, pt.Indexer):
         from pyterrier_lir.rerank.loader import EmbsLoader
 
         return EmbsLoader(self, missing=missing)
+
+    def early_exit_maxsim(
+        self, beta: float, *, k: int = 10, missing: str = "error", num_threads: int | None = None
+    ) -> EarlyExitMaxSim:
+        """Re-ranks until nothing good comes any more. See `rerank.early_exit.EarlyExitMaxSim`."""
+        from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
+
+        return EarlyExitMaxSim(self, beta, k=k, missing=missing, num_threads=num_threads)
+
+    def corpus_graph(self, *, k: int = 16, rows: int = 32) -> CorpusGraph:
+        """Each document's nearest documents, computed when first used. See `rerank.corpus_graph.CorpusGraph`."""
+        from pyterrier_lir.rerank.corpus_graph import CorpusGraph
+
+        return CorpusGraph(self, k=k, rows=rows)
+
+    def ladr(
+        self,
+        graph: Graph,
+        *,
+        depth: int | None = 100,
+        num_results: int = 1000,
+        missing: str = "error",
+        num_threads: int | None = None,
+    ) -> Ladr:
+        """Re-ranks documents together with their neighbours in a corpus graph. See `rerank.ladr.Ladr`."""
+        from pyterrier_lir.rerank.ladr import Ladr
+
+        return Ladr(self, graph, depth=depth, num_results=num_results, missing=missing, num_threads=num_threads)
+
+    def colbert_prf(
+        self,
+        *,
+        fb_docs: int = 3,
+        clusters: int = 24,
+        fb_embs: int = 10,
+        beta: float = 1.0,
+        seed: int = 0,
+        return_docs: bool = False,
+    ) -> ColbertPRF:
+        """ColBERT-PRF: expands the query by what its best documents share. See `feedback.colbert_prf.ColbertPRF`."""
+        from pyterrier_lir.feedback.colbert_prf import ColbertPRF
+
+        return ColbertPRF(
+            self,
+            fb_docs=fb_docs,
+            clusters=clusters,
+            fb_embs=fb_embs,
+            beta=beta,
+            seed=seed,
+            return_docs=return_docs,
+        )
+
+    def query_pruning(self, *, keep: int) -> QueryPruning:
+        """Searches with the rarest rows of a query only. See `feedback.query_pruning.QueryPruning`."""
+        from pyterrier_lir.feedback.query_pruning import QueryPruning
+
+        return QueryPruning(self, keep=keep)
+
+    def explain(self, encoder: Encoder | None = None) -> Explain:
+        """Says which tokens met, with the encoder's words. See `explain.alignment.Explain`."""
+        from pyterrier_lir.explain.alignment import Explain
+
+        return Explain(self, encoder=encoder)
+
+    def token_stats(self) -> TokenStats:
+        """Document and collection frequencies of the tokens. See `index.token_stats.TokenStats`."""
+        return self.store.token_stats
 
     # --- reading ---------------------------------------------------------------------------------------------
 

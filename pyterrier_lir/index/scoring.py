@@ -202,3 +202,12 @@ class Scorer:
         from pyterrier_lir.kernels import gpu
 
         return gpu.maxsim(query.embs, vectors, segment.offsets, docids, weights=query.weights)
+
+    def documents(self, query: Query | CodedQuery, docids: npt.NDArray[np.int64]) -> Floats:
+        """As `maxsim` on the processor, for documents anywhere in the index: float32 ``(m,)``."""
+        scores = np.full(len(docids), -np.inf, dtype=np.float32)
+        for start, segment in self.store.parts():
+            here = (docids >= start) & (docids < start + len(segment))
+            if here.any():
+                scores[here] = self.maxsim(query, segment, docids[here] - start)
+        return scores

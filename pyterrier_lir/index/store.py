@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Floats, Ints
-from pyterrier_lir.index import cell_tokens, derived, files
+from pyterrier_lir.index import cell_tokens, derived, files, token_stats
 from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
 from pyterrier_lir.index.segment import META as SEGMENT_META
 from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.token_stats import TokenStats
 
 MANIFEST = "pt_meta.json"
 SEGMENTS = "segments"
@@ -145,6 +146,27 @@ class Store:
         """A structure under ``derived/``, made from files that the manifest knows; see `derived.open_or_make`."""
         source = {file: self.manifest["sha256"][file] for file in sources}
         return derived.open_or_make(self.path / DERIVED / name, source, write)
+
+    @cached_property
+    def token_stats(self) -> TokenStats:
+        """How often each token of the vocabulary occurs; counted when first asked for.
+
+        Raises:
+            ValueError: If the index has no token ids.
+        """
+        self.check_tok_ids("token frequencies")
+        sources = small_files(self.manifest["segments"], None)
+        return token_stats.read(
+            self.derived(token_stats.NAME, sources, lambda out: token_stats.write(self.segments, out))
+        )
+
+    def check_tok_ids(self, what: str) -> None:
+        """Raises a ValueError where something needs token ids and the index has none."""
+        if not self.has_tok_ids:
+            raise ValueError(
+                f"The index {self.path} has no token ids; expected them for {what}. Index records with doc_tok_ids, as "
+                "the encoders of this package give them: (encoder >> index).index(corpus)."
+            )
 
     @cached_property
     def cell_sizes(self) -> npt.NDArray[np.int64]:

@@ -1,1 +1,5 @@
-"""Ranking -> ranking: exact MaxSim from the index, from columns, from text."""
+"""Ranking -> ranking: exact MaxSim from the index, from columns, from text; all of a list, less of it, or more."""
+
+from pyterrier_lir.rerank.candidate_pruning import CandidatePruning
+
+__all__ = ["CandidatePruning"]

@@ -105,7 +105,7 @@ class MaxSim(LirTransformer):
             return frames.rescored(inp, np.zeros(0), drop=drop)
         documents = [columns.as_document(embs)[0] for embs in inp[columns.DOC_EMBS]]
         scores = np.full(len(inp), -np.inf, dtype=np.float32)
-        for query in frames.queries(inp, None, encoder=_encoder(inp), what=self):
+        for query in frames.queries(inp, None, encoder=frames.doc_encoder(inp), what=self):
             if len(query.embs):
                 scores[query.rows] = self._score(query, [documents[row] for row in query.rows])
         return frames.rescored(inp, scores, drop=drop)
@@ -126,15 +126,3 @@ class MaxSim(LirTransformer):
             weights=query.weights,
             num_threads=scoring.threads(self.num_threads),
         )
-
-
-def _encoder(inp: pd.DataFrame) -> str | None:
-    if columns.DOC_ENCODER not in inp.columns:
-        return None
-    found = inp[columns.DOC_ENCODER].dropna().unique()
-    if len(found) > 1:
-        raise ValueError(
-            f"{columns.DOC_ENCODER} holds {', '.join(map(repr, found[:3]))}; expected one encoder. "
-            "Encode all documents with the encoder of the query."
-        )
-    return found[0] if len(found) else None

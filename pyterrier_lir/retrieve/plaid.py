@@ -331,12 +331,7 @@ def exact_scores(store: Store, coded: CodedQuery, query: Query, docids: Docids, 
     """The scores that exhaustive search gives to some documents."""
     scorer = Scorer(store, num_threads=num_threads, device="cpu")
     prepared = query if store.manifest["keep_embs"] else coded  # shares the centroid scores of the earlier stages
-    scores = np.full(len(docids), -np.inf, dtype=np.float32)
-    for start, segment in store.parts():
-        here = (docids >= start) & (docids < start + len(segment))
-        if here.any():
-            scores[here] = scorer.maxsim(prepared, segment, docids[here] - start)
-    return scores
+    return scorer.documents(prepared, docids)
 
 
 def _best(docids: Docids, scores: npt.NDArray[np.int32], count: int) -> Docids:

@@ -1,0 +1,44 @@
+"""What reformulations share that only change the weights of query rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir import columns, frames
+from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.transformer import LirTransformer
+
+
+class Reweighter(LirTransformer):
+    """A transformer of ``query_weights``, before retrieval or after it; a subclass fills in `reweight`."""
+
+    def reweight(self, embs: Floats, tok_ids: Ints, weights: Floats) -> Floats:
+        """The new weights of a query's rows, float32 ``(n,)``.
+
+        Args:
+            embs: float32 ``(n, dim)``.
+            tok_ids: int32 ``(n,)``.
+            weights: float32 ``(n,)``.
+        """
+        raise NotImplementedError
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Weighs the rows of every query; equal cells once."""
+        frames.check_columns(inp, self, [columns.QUERY_EMBS, columns.QUERY_TOK_IDS])
+        inp = inp.reset_index(drop=True)
+        old = inp[columns.QUERY_WEIGHTS] if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
+        known: dict[tuple[int, ...], Floats] = {}  # the rows of a ranking share the cells of their query
+        new = []
+        for cells in zip(inp[columns.QUERY_EMBS], inp[columns.QUERY_TOK_IDS], old, strict=True):
+            key = tuple(map(id, cells))
+            if key not in known:
+                embs, tok_ids, weights = columns.as_aligned_query(*cells)
+                assert tok_ids is not None
+                known[key] = self.reweight(embs, tok_ids, weights)
+            new.append(known[key])
+        return inp.assign(**{columns.QUERY_WEIGHTS: columns.object_column(new)})
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
+        """Rows are weighted one by one: cut first."""
+        return pt.RankCutoff(k) >> self

@@ -1,0 +1,103 @@
+"""The corpus graph: each document's nearest documents, found with the index itself.
+
+A document's own token vectors are the query, at most ``rows`` of them, evenly spread over the text, and PLAID answers
+it.
+
+========== ================ =========================================================
+file       dtype, shape     content
+========== ================ =========================================================
+edges.i32  int32 (N, k)     the nearest documents, best first; -1 where there are fewer
+========== ================ =========================================================
+
+Derived from an index when first asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyterrier as pt
+
+from pyterrier_lir import columns, frames
+from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.index import files
+from pyterrier_lir.index.store import small_files
+
+if TYPE_CHECKING:
+    from pyterrier_lir.index.artifact import LirIndex
+
+BLOCK = 256  # documents in memory at once
+
+
+@dataclass(frozen=True)
+class CorpusGraph:
+    """For each document of an index its nearest documents: a graph for adaptive re-ranking.
+
+    Nothing is computed before the graph is first used; then one search for each document. It serves
+    `LirIndex.ladr`, and ``pyterrier_adaptive.GAR``, which asks for `neighbours` as well.
+
+    Attributes:
+        index_: The index.
+        k: Neighbours of a document at most; itself is none.
+        rows: Token vectors of a document that are searched for at most.
+    """
+
+    index_: LirIndex
+    k: int = 16
+    rows: int = 32
+
+    def __post_init__(self) -> None:
+        frames.check_counts(k=self.k, rows=self.rows)
+
+    @cached_property
+    def edges(self) -> Ints:
+        """int32 ``(N, k)``: the docids of the nearest documents, best first; -1 where there are fewer."""
+        store = self.index_.store
+        sources = small_files(store.manifest["segments"], store.manifest["codec"])
+        folder = store.derived(f"corpus_graph/k={self.k},rows={self.rows}", sources, self._write)
+        return folder.map("edges.i32", "<i4").reshape(len(store), self.k)
+
+    @overload
+    def neighbours(self, document: int) -> Ints: ...
+    @overload
+    def neighbours(self, document: str) -> list[str]: ...
+    def neighbours(self, document: int | str) -> Ints | list[str]:
+        """The nearest documents of one, best first: docids for a docid, docnos for a docno.
+
+        Raises:
+            ValueError: If the docno is unknown.
+        """
+        store = self.index_.store
+        docid = int(store.lookup([document])[0]) if isinstance(document, str) else document
+        found = self.edges[docid]
+        found = found[found >= 0]
+        return store.names(found.astype(np.int64)) if isinstance(document, str) else found
+
+    def _write(self, folder: files.Directory) -> None:
+        size = len(self.index_.store)
+        edges = folder.allocate("edges.i32", "<i4", size * self.k).reshape(size, self.k)
+        edges[:] = -1
+        for start in pt.tqdm(range(0, size, BLOCK), desc="Corpus graph", unit=f" x {BLOCK} docs"):
+            docs, neighbours = self._nearest(np.arange(start, min(start + BLOCK, size)))
+            places = np.arange(len(docs)) - np.searchsorted(docs, docs)
+            edges[docs[places < self.k], places[places < self.k]] = neighbours[places < self.k]
+
+    def _nearest(self, docids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Pairs of a document and one that is near it, ascending by the first, best first."""
+        store = self.index_.store
+        queries = columns.object_column([self._sample(store.document(int(docid))[0]) for docid in docids])
+        search = self.index_.plaid(num_results=self.k + 1)
+        found = search(pd.DataFrame({"qid": docids, columns.QUERY_EMBS: queries}))
+        docs, neighbours = found["qid"].to_numpy(), store.lookup(found["docno"].tolist())
+        return docs[docs != neighbours], neighbours[docs != neighbours]
+
+    def _sample(self, embs: Floats) -> Floats:
+        return embs[np.linspace(0, len(embs) - 1, min(self.rows, len(embs))).round().astype(np.int64)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # another process opens its own
