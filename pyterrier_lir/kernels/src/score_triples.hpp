@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -53,11 +54,11 @@ class WindowSums {
    public:
     explicit WindowSums(std::int64_t num_docs)
         : size_(std::min(num_docs, kWindow)),
-          touched_(std::size_t(size_)),
-          place_(std::size_t(size_)),
+          touched_(std::size_t(size_ + 8)),
+          place_(std::size_t(size_ + 8)),
           best_(std::size_t(size_ + kLanes)),
           total_(std::size_t(size_ + kLanes)) {
-        docs_.reserve(std::size_t(size_));
+        docs_.reserve(std::size_t(size_ + 8));
         std::fill_n(best_.data(), size_ + kLanes, kNothing);
     }
 
@@ -79,11 +80,16 @@ class WindowSums {
         for (const RowTriples& row : rows)
             for (std::int64_t e = 0; e < row.size; ++e) touched_.data()[row.docs[e] - first] = 1;
         docs_.clear();
-        for (std::int64_t doc = 0; doc < size_; ++doc) {
-            if (touched_.data()[doc] == 0) continue;
-            place_.data()[doc] = std::int32_t(docs_.size());
-            docs_.push_back(std::int32_t(doc));
-            touched_.data()[doc] = 0;
+        for (std::int64_t first_of_eight = 0; first_of_eight < size_; first_of_eight += 8) {
+            std::uint64_t eight;
+            std::memcpy(&eight, touched_.data() + first_of_eight, sizeof eight);
+            if (eight == 0) continue;  // most, where documents are many
+            for (std::int64_t doc = first_of_eight; doc < first_of_eight + 8; ++doc) {
+                if (touched_.data()[doc] == 0) continue;
+                place_.data()[doc] = std::int32_t(docs_.size());
+                docs_.push_back(std::int32_t(doc));
+                touched_.data()[doc] = 0;
+            }
         }
     }
 
