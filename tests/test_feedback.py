@@ -132,6 +132,13 @@ def test_clusters_elect_a_token():
     assert len(ids) == 1
 
 
+def test_a_frequent_vector_does_not_swallow_rare_ones():
+    embs = np.eye(4, dtype=np.float32)[[0] * 500 + [1, 2, 3]]
+    means, ids = clusters_of(embs, embs.argmax(axis=1).astype(np.int32), 4, np.random.default_rng(0))
+    assert sorted(ids.tolist()) == [0, 1, 2, 3]
+    assert means[np.argsort(ids)].tolist() == np.eye(4).tolist()
+
+
 def test_clusters_do_not_depend_on_the_order_of_tokens_but_on_the_seed():
     rng = np.random.default_rng(1)
     embs, ids = rng.standard_normal((80, 8)).astype(np.float32), rng.integers(0, 9, 80).astype(np.int32)

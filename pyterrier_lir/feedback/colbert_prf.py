@@ -57,7 +57,8 @@ class ColbertPRF(LirTransformer):
         fb_docs: Documents that are looked at, by ``rank``.
         clusters: Clusters of their tokens; fewer where there are fewer distinct vectors.
         fb_embs: Rows that are added at most; 0 adds none.
-        beta: Weight of an added row, times its idf; 0 leaves the scores as they were.
+        beta: Weight of an added row, times its idf; 0 leaves the scores as they were. The paper's 1 is for ColBERT,
+            whose queries have 32 rows; where they have fewer, less is better.
         seed: Of the clustering.
         return_docs: Whether the documents stay.
 
