@@ -122,6 +122,7 @@ setup(
             "pybind11>=2.13",
             "pyterrier-alpha>=0.16",
             "pyterrier-caching>=0.5",
+            "pyterrier-dr>=0.8",
             "scipy>=1.13",
         ],
         "docs": ["sphinx>=7", "furo", "sphinx-design"],

@@ -13,11 +13,12 @@ _HOMES = {
     "LateInteractionEncoder": "encode.late_interaction",
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
+    "Muvera": "retrieve.muvera",
     "ToyEncoder": "encode.toy",
     "tradeoff_plot": "experiment.plots",
 }
 
-__all__ = ["LateInteractionEncoder", "LirIndex", "MaxSim", "ToyEncoder", "__version__", "tradeoff_plot"]
+__all__ = ["LateInteractionEncoder", "LirIndex", "MaxSim", "Muvera", "ToyEncoder", "__version__", "tradeoff_plot"]
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
     from pyterrier_lir.experiment.plots import tradeoff_plot
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.rerank.maxsim import MaxSim
+    from pyterrier_lir.retrieve.muvera import Muvera
+
+# The rest by room: `lir.feedback.BallCarving`.
+_ROOMS = ("feedback",)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

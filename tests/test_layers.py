@@ -19,6 +19,7 @@ MAY = {
     "index": {"transformer"},
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
+    "feedback": {"transformer", "frames", "index"},
 }
 # Inside functions of these files: the delegates of the artifact and of the encoder.
 DELEGATES = {
