@@ -124,6 +124,7 @@ setup(
             "pyterrier-alpha>=0.16",
             "pyterrier-adaptive>=0.2.1",
             "pyterrier-caching>=0.5",
+            "pyterrier-dr>=0.8",
         ],
         "docs": ["sphinx>=7", "furo", "sphinx-design"],
     },

@@ -13,6 +13,7 @@ _HOMES = {
     "LateInteractionEncoder": "encode.late_interaction",
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
+    "Muvera": "retrieve.muvera",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
@@ -25,6 +26,7 @@ __all__ = [
     "LateInteractionEncoder",
     "LirIndex",
     "MaxSim",
+    "Muvera",
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.reduce.pruning import TokenPruning
     from pyterrier_lir.reduce.truncate import Truncate
     from pyterrier_lir.rerank.maxsim import MaxSim
-
+    from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
 _ROOMS = ("explain", "feedback", "rerank")

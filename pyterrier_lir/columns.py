@@ -10,6 +10,8 @@ query_tok_ids  int32 (n,)            vocabulary id of each row of query_embs
 doc_tok_ids    int32 (m,)            vocabulary id of each row of doc_embs
 query_encoder  str                   fingerprint of the encoder that made query_embs
 doc_encoder    str                   fingerprint of the encoder that made doc_embs
+query_vec      float32 (size,)       a query as one vector (MUVERA)
+doc_vec        float32 (size,)       a document as one vector (MUVERA)
 ============== ===================== ===========================================================
 
 In frames the matrices are NumPy arrays; torch tensors are accepted on input. Rows that are all zero are
@@ -31,6 +33,8 @@ QUERY_ENCODER = "query_encoder"
 DOC_EMBS = "doc_embs"
 DOC_TOK_IDS = "doc_tok_ids"
 DOC_ENCODER = "doc_encoder"
+QUERY_VEC = "query_vec"
+DOC_VEC = "doc_vec"
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]

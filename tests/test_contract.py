@@ -13,6 +13,7 @@ import pytest
 from pyterrier.measures import RR
 
 import pyterrier_lir as lir
+from pyterrier_lir.retrieve.muvera import MuveraRetriever
 from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
 from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
@@ -72,6 +73,21 @@ CASES = {
         {"docno", *RANK, *Xtr.STATS}, set(),
     ),
     "xtr_scorer": (lambda: INDEX.xtr_scorer(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
+    "muvera": (lambda: INDEX.muvera(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "muvera-stats": (
+        lambda: INDEX.muvera(stats=True, docnos=["earth", "bread"]), ENCODED, ["qid", "query_embs"],
+        {"docno", *RANK, *MuveraRetriever.STATS}, set(),
+    ),
+    "muvera-hnsw": (lambda: INDEX.muvera(ann="hnsw"), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "Muvera-query": (lambda: lir.Muvera(k_sim=2, reps=3), ENCODED, ["query_embs"], {"query_vec"}, set()),
+    "Muvera-doc": (
+        lambda: lir.Muvera(k_sim=2, reps=3, center=INDEX), ENCODER(DOCUMENTS), ["doc_embs"], {"doc_vec"}, set(),
+    ),
+    "Muvera-both": (
+        lambda: lir.Muvera(k_sim=2, d_proj=None, final_dim=64), INDEX.embs_loader()(ENCODED_RESULTS), [],
+        {"query_vec", "doc_vec"}, set(),
+    ),
+    "ball_carving": (lir.feedback.BallCarving, ENCODED, ["query_embs"], set(), {"query_tok_ids"}),
     "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
     "token_pooling": (lambda: lir.TokenPooling(2), LOADED, ["doc_embs"], set(), set()),
     "token_pruning": (lambda: lir.TokenPruning("first", keep=0.5), LOADED, ["doc_embs"], set(), set()),
@@ -118,7 +134,7 @@ CASES = {
     ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr"]
+RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera"]
 SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
 
 
@@ -285,6 +301,15 @@ def test_every_argument_counts_for_equality(tmp_path):
         lir.ToyEncoder(), lir.ToyEncoder(dim=5), lir.ToyEncoder(seed=1), lir.ToyEncoder(batch_size=5),
         lir.ToyEncoder(text_field="body"), lir.ToyEncoder().query_encoder(), lir.ToyEncoder(seed=1).query_encoder(),
         lir.ToyEncoder().doc_encoder(), lir.ToyEncoder().text_scorer(), lir.ToyEncoder().text_scorer(num_threads=1),
+        INDEX.muvera(), INDEX.muvera(num_results=5), INDEX.muvera(ann="pq"), INDEX.muvera(k_sim=3),
+        INDEX.muvera(d_proj=None), INDEX.muvera(reps=3), INDEX.muvera(final_dim=64), INDEX.muvera(fill_empty=False),
+        INDEX.muvera(projection="sparse"), INDEX.muvera(center=False), INDEX.muvera(seed=1),
+        INDEX.muvera(ann="hnsw", ef_search=9), INDEX.muvera(ann="ivfpq", nprobe=2), INDEX.muvera(docnos=["earth"]),
+        INDEX.muvera(num_threads=2), INDEX.muvera(stats=True), other.muvera(),
+        lir.Muvera(), lir.Muvera(k_sim=3), lir.Muvera(d_proj=None), lir.Muvera(reps=3), lir.Muvera(final_dim=64),
+        lir.Muvera(fill_empty=False), lir.Muvera(projection="sparse"), lir.Muvera(center=[0.5, 1]),
+        lir.Muvera(center=INDEX), lir.Muvera(center=other), lir.Muvera(seed=1), lir.Muvera(num_threads=2),
+        lir.feedback.BallCarving(), lir.feedback.BallCarving(tau=0.5),
         INDEX.unseen(), other.unseen(),
         INDEX.colbert_prf(), INDEX.colbert_prf(fb_docs=4), INDEX.colbert_prf(clusters=25), INDEX.colbert_prf(fb_embs=9),
         INDEX.colbert_prf(beta=0.5), INDEX.colbert_prf(seed=1), INDEX.colbert_prf(return_docs=True),
@@ -325,12 +350,14 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
     from pyterrier_lir.rerank.text import TextScorer
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
+    from pyterrier_lir.retrieve.muvera import Muvera, MuveraRetriever
     from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
 
     classes = [
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
+        Muvera, MuveraRetriever, lir.feedback.BallCarving,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):
@@ -426,6 +453,7 @@ def test_a_retriever_refuses_documents(name):
         ("plaid", {"nprobe": "4"}, "nprobe is '4'; expected at least 1"),
         ("plaid_candidates", {"min_docs": 0}, "min_docs is 0; expected at least 1"),
         ("plaid", {"threshold": "0.5"}, "threshold is '0.5'; expected a number"),
+        ("muvera", {"k_sim": 0}, "k_sim is 0; expected at least 1, as a whole number"),
         ("centroid_maxsim", {"threshold_quantile": "0.5"}, "threshold_quantile is '0.5'; expected a number"),
         ("exhaustive", {"docnos": "dough"}, "docnos is 'dough'; expected a list of docnos: docnos=['dough']"),
         ("plaid", {"docnos": "dough"}, "docnos is 'dough'; expected a list of docnos: docnos=['dough']"),

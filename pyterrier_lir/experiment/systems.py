@@ -92,6 +92,21 @@ SYSTEMS: dict[str, Kind] = {
             num_results=num_results, token_k=token_k, impute=impute, num_threads=p.num_threads
         ),
     ),
+    "muvera": Kind(
+        "the best num of MUVERA, re-ranked by MaxSim of the vectors in the index",
+        lambda p, num=200, ann="flat", k_sim=5, d_proj=16, reps=20, center=True: (
+            p.index.muvera(
+                num_results=num,
+                ann=ann,
+                k_sim=k_sim,
+                d_proj=d_proj,
+                reps=reps,
+                center=center,
+                num_threads=p.num_threads,
+            )
+            >> p.index.maxsim(num_threads=p.num_threads)
+        ),
+    ),
     "rerank": Kind(
         "the best num of BM25, re-ranked by MaxSim of the vectors in the index",
         lambda p, num=100: p.bm25(num) >> p.index.maxsim(num_threads=p.num_threads),

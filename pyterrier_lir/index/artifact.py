@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
+    from pyterrier_lir.retrieve.muvera import MuveraRetriever
     from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
     from pyterrier_lir.retrieve.warp import Warp
     from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
@@ -260,6 +261,47 @@ class LirIndex(pt.Artifact, pt.Indexer):
 
         return XtrScorer(
             self, token_k=token_k, impute=impute, normalise=normalise, missing=missing, num_threads=num_threads
+        )
+
+    def muvera(
+        self,
+        *,
+        num_results: int = 1000,
+        ann: str = "flat",
+        k_sim: int = 5,
+        d_proj: int | None = 16,
+        reps: int = 20,
+        final_dim: int | None = None,
+        fill_empty: bool = True,
+        projection: str = "dense",
+        center: bool = True,
+        seed: int = 0,
+        ef_search: int | None = None,
+        nprobe: int | None = None,
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        stats: bool = False,
+    ) -> MuveraRetriever:
+        """MUVERA: candidates by one long vector per document. See `retrieve.muvera.MuveraRetriever`."""
+        from pyterrier_lir.retrieve.muvera import MuveraRetriever
+
+        return MuveraRetriever(
+            self,
+            num_results=num_results,
+            ann=ann,
+            k_sim=k_sim,
+            d_proj=d_proj,
+            reps=reps,
+            final_dim=final_dim,
+            fill_empty=fill_empty,
+            projection=projection,
+            center=center,
+            seed=seed,
+            ef_search=ef_search,
+            nprobe=nprobe,
+            docnos=docnos,
+            num_threads=num_threads,
+            stats=stats,
         )
 
     def maxsim(self, *, missing: str = "error", num_threads: int | None = None, device: str = "cpu") -> IndexMaxSim:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from threading import RLock
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Floats, Ints
-from pyterrier_lir.index import cell_tokens, derived, files, token_stats
+from pyterrier_lir.index import cell_tokens, derived, files, token_mean, token_stats
 from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
 from pyterrier_lir.index.segment import META as SEGMENT_META
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.token_stats import TokenStats
+from pyterrier_lir.ragged import Ragged
+
+T = TypeVar("T")
 
 MANIFEST = "pt_meta.json"
 SEGMENTS = "segments"
@@ -49,8 +52,8 @@ class Store:
         self.manifest, self.segments, self.codec = _open(path)
         self.dim: int = self.manifest["dim"]
         self.encoder: str | None = self.manifest["encoder"]
-        self._deriving = Lock()
-        self._cell_tokens: dict[str, CellTokens] = {}
+        self._deriving = RLock()  # what is derived may need something else that is
+        self._derived: dict[str, Any] = {}
         self.starts = list(accumulate((len(segment) for segment in self.segments), initial=0))
 
     def __len__(self) -> int:
@@ -108,6 +111,21 @@ class Store:
         inv_norms = None if segment.inv_norms is None else segment.inv_norms[rows]
         return self.codec.decode(Encoded(segment.codes[rows].astype(np.int32), segment.residuals[rows], inv_norms))
 
+    def blocks(self, size: int) -> Iterator[tuple[npt.NDArray[np.int64], Ragged]]:
+        """The docids of all documents with tokens, and their vectors, in blocks of about ``size`` tokens at most."""
+        for start, segment in self.parts():
+            offsets = segment.offsets
+            docs = np.flatnonzero(np.diff(offsets))
+            ends = offsets[docs + 1]
+            first = 0
+            while first < len(docs):
+                begin = int(offsets[docs[first]])
+                last = max(int(np.searchsorted(ends, begin + size, side="right")), first + 1)
+                rows = slice(begin, int(ends[last - 1]))
+                bounds = np.append(offsets[docs[first:last]], rows.stop) - begin
+                yield start + docs[first:last], Ragged(self.vectors(segment, rows), bounds)
+                first = last
+
     @cached_property
     def docids(self) -> dict[str, int]:
         """Docno -> docid, for all documents; made when first asked for."""
@@ -133,19 +151,48 @@ class Store:
         """The tokens of a segment cell after cell; derived from it when first asked for."""
         assert self.codec is not None
         codec, name = self.codec, segment.folder.path.name
-        with self._deriving:
-            if name not in self._cell_tokens:
-                folder = self.derived(
-                    f"{cell_tokens.NAME}/{name}", small_files([name], self.manifest["codec"]),
-                    lambda out: cell_tokens.write(segment, codec, out),
-                )  # fmt: skip
-                self._cell_tokens[name] = CellTokens(folder, codec)
-            return self._cell_tokens[name]
+        key, sources = f"{cell_tokens.NAME}/{name}", small_files([name], self.manifest["codec"])
+        return self.once(
+            key,
+            lambda: CellTokens(self.derived(key, sources, lambda out: cell_tokens.write(segment, codec, out)), codec),
+        )
 
-    def derived(self, name: str, sources: Sequence[str], write: derived.Write) -> files.Opened:
-        """A structure under ``derived/``, made from files that the manifest knows; see `derived.open_or_make`."""
+    @property
+    def token_mean(self) -> Floats:
+        """The mean of all token vectors, float32 ``(dim,)``; derived when first asked for."""
+        name = token_mean.NAME
+        return self.once(
+            name,
+            lambda: token_mean.read(
+                self.derived(name, self.everything, lambda out: token_mean.write(self.blocks, self.dim, out))
+            ),
+        )
+
+    def derived(
+        self, name: str, sources: Sequence[str], write: derived.Write, made_with: Mapping[str, str] | None = None
+    ) -> files.Opened:
+        """A structure under ``derived/``, made from files that the manifest knows; see `derived.open_or_make`.
+
+        Args:
+            name: With its parameters.
+            sources: The files.
+            write: Makes it.
+            made_with: What else it must have been made with, where its name does not say so.
+        """
         source = {file: self.manifest["sha256"][file] for file in sources}
-        return derived.open_or_make(self.path / DERIVED / name, source, write)
+        return derived.open_or_make(self.path / DERIVED / name, {**source, **(made_with or {})}, write)
+
+    @property
+    def everything(self) -> list[str]:
+        """The sources of what is derived from all documents."""
+        return small_files(self.manifest["segments"], self.manifest["codec"])
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What is opened when first asked for, by one thread, and kept as long as the store."""
+        with self._deriving:
+            if key not in self._derived:
+                self._derived[key] = make()
+            return cast(T, self._derived[key])
 
     @cached_property
     def token_stats(self) -> TokenStats:

@@ -6,7 +6,8 @@ at the first call. The environment variable ``PYTERRIER_LIR_KERNELS`` (one of ``
 ``x86_64_v2``, ``x86_64_v3``, ``icelake``) or :func:`forced` choose another one.
 
 :mod:`.exact` scores token vectors, :mod:`.codes` compresses them and scores them compressed, :mod:`.cells` finds the
-documents that are worth it, :mod:`.tokens` scores single tokens and makes documents of them.
+documents that are worth it, :mod:`.tokens` scores single tokens and makes documents of them, :mod:`.fde` makes one long
+vector of many.
 """
 
 from pyterrier_lir.kernels.builds import active, available, forced
@@ -20,6 +21,7 @@ from pyterrier_lir.kernels.cells import (
 )
 from pyterrier_lir.kernels.codes import encode_residuals, maxsim_codes, nearest, nearest_groups, pack, unpack
 from pyterrier_lir.kernels.exact import maxsim, top_k
+from pyterrier_lir.kernels.fde import encode_fde, inner_products
 from pyterrier_lir.kernels.tokens import blocks_shape, scan_cells, score_triples, top_tokens, top_tokens_codes
 
 __all__ = [
@@ -49,4 +51,7 @@ __all__ = [
     "top_tokens",
     "top_tokens_codes",
     "score_triples",
+    # fixed dimensional encodings
+    "encode_fde",
+    "inner_products",
 ]

@@ -12,7 +12,9 @@
 #include "centroid_maxsim.hpp"
 #include "centroid_scores.hpp"
 #include "encode.hpp"
+#include "fde.hpp"
 #include "group_cells.hpp"
+#include "inner_products.hpp"
 #include "maxsim.hpp"
 #include "maxsim_codes.hpp"
 #include "nearest.hpp"
@@ -338,6 +340,47 @@ py::tuple top_cells_in_groups(const Array<std::int8_t>& query, const Array<float
     return py::make_tuple(cells, scores);
 }
 
+Array<float> encode_fde(const Array<float>& vectors, const Array<std::int64_t>& starts,
+                        const Array<std::int64_t>& ends, const std::optional<Array<float>>& weights,
+                        const Array<float>& planes, const Array<float>& thresholds,
+                        const std::optional<Array<float>>& projections,
+                        const std::optional<Array<std::int32_t>>& places, const std::optional<Array<float>>& signs,
+                        std::int64_t size, bool mean, bool fill, int num_threads) {
+    const int dim = int(planes.shape(2));
+    const lir::Fde fde{dim,
+                       int(planes.shape(0)),
+                       int(planes.shape(1)),
+                       planes.data(),
+                       thresholds.data(),
+                       projections ? projections->data() : nullptr,
+                       projections ? int(projections->shape(1)) : dim,
+                       places ? places->data() : nullptr,
+                       signs ? signs->data() : nullptr,
+                       size,
+                       mean,
+                       fill};
+    Array<float> out({starts.size(), py::ssize_t(size)});
+    float* out_data = out.mutable_data();
+    {
+        py::gil_scoped_release release;
+        lir::encode_fde(fde, vectors.data(), weights ? weights->data() : nullptr,
+                        lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads, out_data);
+    }
+    return out;
+}
+
+Array<float> inner_products(const Array<float>& vector, const Array<std::uint16_t>& rows,
+                            const std::optional<Array<std::int64_t>>& numbers, int num_threads) {
+    Array<float> products(numbers ? numbers->size() : rows.shape(0));
+    float* product_data = products.mutable_data();
+    {
+        py::gil_scoped_release release;
+        lir::inner_products(vector.data(), rows.data(), rows.shape(1), numbers ? numbers->data() : nullptr,
+                            products.size(), num_threads, product_data);
+    }
+    return products;
+}
+
 // Arguments are taken as they are or refused, never converted: a copy of an index would go unnoticed.
 template <typename Function, typename... Names>
 void define(py::module_& m, const char* name, Function function, Names... names) {
@@ -402,6 +445,9 @@ PYBIND11_MODULE(LIR_MODULE, m) {
     define(m, "score_triples", &score_triples, "row_offsets", "docs", "scores", "imputed", "num_docs", "num_threads");
     define(m, "top_cells_in_groups", &top_cells_in_groups, "query", "query_scale", "centroids", "centroid_scale",
            "group_offsets", "groups", "p");
+    define(m, "encode_fde", &encode_fde, "vectors", "starts", "ends", "weights", "planes", "thresholds", "projections",
+           "places", "signs", "size", "mean", "fill", "num_threads");
+    define(m, "inner_products", &inner_products, "vector", "rows", "numbers", "num_threads");
     define_for_codes<std::uint16_t>(m);
     define_for_codes<std::int32_t>(m);
     m.def("supported", &supported);

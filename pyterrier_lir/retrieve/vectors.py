@@ -1,0 +1,214 @@
+"""Search for the largest inner products with one long vector per document: exact here, approximate in FAISS.
+
+====== ============================================= ========================= ==================================
+kind   method                                        bytes for ``size`` values searched with
+====== ============================================= ========================= ==================================
+flat   all products, in half precision               2 size                    `kernels.inner_products`
+hnsw   a graph of near neighbours, half precision    2 size + 8 `NEIGHBOURS`   ``ef_search``: length of the queue
+pq     all products, of 8 values coded in one byte   size / 8                  FAISS's tables
+ivfpq  the same, of the nearest clusters             size / 8 + 8              ``nprobe``: clusters
+====== ============================================= ========================= ==================================
+
+``flat`` is read by memory map, and its ranking is exact up to rounding; FAISS reads its indexes into memory.
+
+Douze et al.: The Faiss library. CoRR abs/2401.08281, 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pyterrier_lir import kernels
+from pyterrier_lir.columns import Floats
+from pyterrier_lir.index import files
+
+KINDS = ("flat", "hnsw", "pq", "ivfpq")
+SUBVECTOR = 8  # values that product quantisation codes in a byte, PQ-256-8
+NEIGHBOURS = 32  # of a document in the graph; twice as many in its lowest layer
+CONSTRUCTION = 100  # length of the queue while the graph is built
+SAMPLE = 5120  # documents that codebooks are trained on, 20 for each of the 256 entries
+ITERATIONS = 10  # of k-means
+
+Docids = npt.NDArray[np.int64]
+Hits = tuple[Docids, Floats]  # docids and inner products, best first
+
+
+class Source(Protocol):
+    """Where vectors come from; it need not hold them."""
+
+    size: int  # values of a vector
+    docids: Docids  # of the documents that have a vector, ascending
+
+    def blocks(self) -> Iterator[tuple[Docids, Floats]]:
+        """All vectors, in the order of ``docids``."""
+
+    def some(self, docids: Docids) -> Floats:
+        """The vectors of a few documents."""
+
+
+def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_threads: int) -> None:
+    """Writes what a kind searches; no more than a block of vectors, or a sample, is in memory besides the index.
+
+    The same on any number of threads: a graph is always built on one.
+
+    Raises:
+        ValueError: If vectors cannot be cut into parts of eight values, and are to be.
+    """
+    folder.meta |= {"kind": kind, "size": source.size}
+    folder.file("docids.i64").write(source.docids.astype("<i8").tobytes())
+    if kind == "flat":
+        for docids, vectors in source.blocks():
+            folder.file("vectors.f16").write(_half(vectors, docids).tobytes())
+        return
+    import faiss
+
+    with _threads(1):  # the k-means of a codebook is too small to be shared
+        index = _trained(kind, source, np.random.default_rng(seed))
+    with _threads(1 if kind == "hnsw" else num_threads):
+        for _, vectors in source.blocks():
+            index.add(vectors)
+    folder.meta["faiss"] = faiss.__version__
+    faiss.write_index(index, faiss.PyCallbackIOWriter(folder.file("index.faiss").write))
+
+
+def read(folder: files.Opened) -> Flat | Faiss:
+    """Opens what `write` wrote."""
+    return Flat(folder) if folder.meta["kind"] == "flat" else Faiss(folder)
+
+
+class Flat:
+    """All vectors, side by side."""
+
+    def __init__(self, folder: files.Opened) -> None:
+        self.folder = folder
+        self.docids: Docids = folder.map("docids.i64", "<i8")
+        self.vectors = folder.map("vectors.f16", "<f2").reshape(len(self.docids), folder.meta["size"])
+
+    def search(self, query: Floats, k: int, wanted: Docids | None, effort: int | None, num_threads: int) -> Hits:
+        """The documents with the largest inner products; of equal ones the first.
+
+        Args:
+            query: float32 ``(size,)``.
+            k: How many.
+            wanted: Documents to look at, ascending; None for all.
+            effort: Of no use here.
+            num_threads: Threads; the result does not depend on it.
+        """
+        rows = None if wanted is None else _rows(self.docids, wanted)
+        products = kernels.inner_products(query, self.vectors, rows, num_threads=num_threads)
+        top = kernels.top_k(products, k)
+        return self.docids[top if rows is None else rows[top]], products[top]
+
+
+class Faiss:
+    """An index of FAISS."""
+
+    def __init__(self, folder: files.Opened) -> None:
+        import faiss
+
+        self.folder = folder
+        self.kind: str = folder.meta["kind"]
+        self.docids: Docids = folder.map("docids.i64", "<i8")
+        self.index = faiss.read_index(str(folder.path / "index.faiss"))
+        if self.kind == "ivfpq":
+            self.index.make_direct_map()
+
+    def search(self, query: Floats, k: int, wanted: Docids | None, effort: int | None, num_threads: int) -> Hits:
+        """As `Flat.search`, approximately: among equal products at the end of the list, FAISS chooses.
+
+        ``wanted`` documents are all looked at, through what the index keeps of their vectors.
+
+        Args:
+            query: float32 ``(size,)``.
+            k: How many.
+            wanted: Documents to look at, ascending; None for all.
+            effort: Length of the queue (at least k) or number of clusters; None for the defaults, 64 and 16.
+            num_threads: Threads; FAISS searches for one query on one.
+        """
+        if wanted is not None:
+            rows = _rows(self.docids, wanted)
+            products = self._products(query, rows)
+            top = kernels.top_k(products, k)
+            return self.docids[rows[top]], products[top]
+        with _threads(num_threads):
+            found, rows = self.index.search(query[None], min(k, len(self.docids)), params=self._effort(effort, k))
+        products, rows = found[0][rows[0] >= 0], rows[0][rows[0] >= 0]
+        order = np.lexsort((rows, -products))
+        return self.docids[rows[order]], products[order]
+
+    def _effort(self, effort: int | None, k: int) -> Any:
+        import faiss
+
+        if self.kind == "hnsw":
+            return faiss.SearchParametersHNSW(efSearch=max(effort or 64, k))
+        return faiss.SearchParametersIVF(nprobe=effort or 16) if self.kind == "ivfpq" else None
+
+    def _products(self, query: Floats, rows: Docids) -> Floats:
+        products = np.zeros(len(rows), dtype=np.float32)
+        block = max((1 << 24) // len(query), 1)  # 64 MB of vectors
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block]
+            products[start : start + block] = self.index.reconstruct_batch(part) @ query
+        return products
+
+
+def _trained(kind: str, source: Source, rng: np.random.Generator) -> Any:
+    """An empty index, its codebooks trained."""
+    import faiss
+
+    size, metric = source.size, faiss.METRIC_INNER_PRODUCT
+    if kind == "hnsw":
+        index = faiss.IndexHNSWSQ(size, faiss.ScalarQuantizer.QT_fp16, NEIGHBOURS, metric)
+        index.hnsw.efConstruction = CONSTRUCTION
+        return index
+    if size % SUBVECTOR:
+        raise ValueError(
+            f'an encoding has {size} values; expected a multiple of {SUBVECTOR} for ann="{kind}". Choose another '
+            "d_proj or final_dim."
+        )
+    rows = np.sort(rng.choice(len(source.docids), min(SAMPLE, len(source.docids)), replace=False))
+    sample = source.some(source.docids[rows])
+    if kind == "pq":
+        index = faiss.IndexPQ(size, size // SUBVECTOR, 8, metric)
+    else:
+        clusters = int(np.clip(4 * np.sqrt(len(source.docids)), 1, max(len(sample) // 20, 1)))
+        index = faiss.IndexIVFPQ(faiss.IndexFlatIP(size), size, clusters, size // SUBVECTOR, 8, metric)
+        index.cp.niter, index.cp.min_points_per_centroid = ITERATIONS, 1
+    index.pq.cp.niter, index.pq.cp.min_points_per_centroid = ITERATIONS, 1
+    index.train(np.resize(sample, (max(len(sample), 256), size)))  # a few documents, again and again, fill a codebook
+    return index
+
+
+def _half(vectors: Floats, docids: Docids) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = vectors.astype("<f2")
+    if not np.isfinite(half).all():
+        large = docids[~np.isfinite(half).all(axis=1)][0]
+        raise ValueError(
+            f"the encoding of document {large} holds values above 65504; expected those of vectors of about unit "
+            "length. Scale the vectors down."
+        )
+    return half
+
+
+def _rows(docids: Docids, wanted: Docids) -> Docids:
+    """The rows of wanted documents that are there."""
+    return np.intersect1d(docids, wanted, assume_unique=True, return_indices=True)[1].astype(np.int64)
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    """Sets the number of threads that FAISS uses when it is called from this one, for a while."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
