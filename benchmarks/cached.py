@@ -103,7 +103,10 @@ def compared(results: dict[str, pd.DataFrame], collection: Collection) -> pd.Dat
 def shown(table: pd.DataFrame, name: str, measure: Any) -> str:
     """A measure with its chance: ``0.512 (p .031)``."""
     p = table.loc[name].get(f"{measure} p-value corrected")
-    return f"{table.loc[name, str(measure)]:.3f}" + ("" if p is None or pd.isna(p) else f" (p {p:.3f})")
+    value = f"{table.loc[name, str(measure)]:.3f}"
+    if p is None or pd.isna(p):
+        return value
+    return f"{value} (p < 0.001)" if p < 0.001 else f"{value} (p {p:.3f})"
 
 
 def header(title: str, notes: list[str], num_queries: int | None) -> list[str]:
