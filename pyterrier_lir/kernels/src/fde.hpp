@@ -120,15 +120,44 @@ class SimHash {
     std::vector<std::uint32_t> hashes_;
 };
 
+// to[k] = scale * the sum of weights[t] * vectors[t * dim + k] over `count` vectors t, in order; without kWeighted, the
+// weights are ones. Sums stay in registers while the vectors pass by.
+template <bool kWeighted>
+inline void sum_vectors(const float* vectors, const float* weights, const std::int32_t* numbers, int count, float scale,
+                        int dim, float* to) {
+    constexpr int kVectors = 8, kPiece = kVectors * kLanes;
+    int k = 0;
+    for (; k + kPiece <= dim; k += kPiece) {
+        vfloat sums[kVectors] = {};
+        for (int i = 0; i < count; ++i) {
+            const float* from = vectors + std::int64_t(numbers[i]) * dim + k;
+            for (int v = 0; v < kVectors; ++v) {
+                const vfloat x = load(from + v * kLanes);
+                sums[v] += kWeighted ? splat(weights[numbers[i]]) * x : x;
+            }
+        }
+        for (int v = 0; v < kVectors; ++v) store(to + k + v * kLanes, splat(scale) * sums[v]);
+    }
+    for (; k < dim; ++k) {
+        float sum = 0;
+        for (int i = 0; i < count; ++i) {
+            const float x = vectors[std::int64_t(numbers[i]) * dim + k];
+            sum += kWeighted ? weights[numbers[i]] * x : x;
+        }
+        to[k] = scale * sum;
+    }
+}
+
 // One thread's memory for encoding documents of up to `longest` vectors, one at a time; allocated before it starts.
 class FdeWorker {
    public:
     FdeWorker(const Fde& fde, const FdeLanes& lanes, std::int64_t longest)
         : fde_(fde), lanes_(lanes), multiplier_(fde.dim), hash_(fde, lanes, longest),
-          row_of_(std::size_t(fde.cells())), nearest_(fde.fill ? std::size_t(fde.cells()) : 0) {
-        const std::size_t rows = std::size_t(std::min(fde.cells(), 2 * longest));  // each cell needs one at most
+          row_of_(std::size_t(fde.cells())), vector_row_(std::size_t(longest)), order_(std::size_t(longest)),
+          rows_(std::size_t(std::min(fde.cells(), 2 * longest)) * std::size_t(fde.dim)),  // one for each cell at most
+          nearest_(fde.fill ? std::size_t(fde.cells()) : 0) {
+        const std::size_t rows = std::size_t(std::min(fde.cells(), 2 * longest));
         cells_.reserve(rows);
-        rows_.reserve(rows * std::size_t(fde.dim));
         if (fde.projections) projected_.reserve(rows * std::size_t(lanes.projections[0].vectors()) * kLanes);
     }
 
@@ -138,7 +167,8 @@ class FdeWorker {
         if (count == 0) return;
         hash_.compute(multiplier_, vectors, count);
         for (int rep = 0; rep < fde_.reps; ++rep) {
-            gather(rep, vectors, weights, count);
+            gather(rep, count);
+            add_up(vectors, weights);
             if (fde_.fill) fill(rep, vectors);
             project(rep);
             write(rep, out);
@@ -146,40 +176,45 @@ class FdeWorker {
     }
 
    private:
-    // A row of rows_: the sum of `count` vectors, of which `first` is the first; `alone` is the row of only that one.
+    // A cell with vectors: the number of the first one, and how many there are; `alone` is the row of only the first.
     struct Cell {
-        std::int64_t first;
-        int count, alone;
+        std::int32_t first, count, end;
+        int alone;
     };
 
-    int add_row(const float* from, float weight) {
-        const int row = int(rows_.size() / std::size_t(fde_.dim));
-        rows_.resize(rows_.size() + std::size_t(fde_.dim));
-        float* to = rows_.data() + std::size_t(row) * fde_.dim;
-        for (int k = 0; k < fde_.dim; ++k) to[k] = weight * from[k];
-        return row;
-    }
+    float* row(int number) { return rows_.data() + std::size_t(number) * std::size_t(fde_.dim); }
 
-    void gather(int rep, const float* vectors, const float* weights, std::int64_t count) {
-        rows_.clear(), cells_.clear();
+    // The cells with vectors, each with a row; and the vectors in order_, cell after cell, in order.
+    void gather(int rep, std::int64_t count) {
+        cells_.clear();
         std::fill(row_of_.begin(), row_of_.end(), -1);
-        for (std::int64_t t = 0; t < count; ++t) {
-            const float* vector = vectors + t * fde_.dim;
-            const float weight = weights ? weights[t] : 1.0f;
+        for (std::int32_t t = 0; t < count; ++t) {
             int& row = row_of_[hash_.cell(t, rep)];
             if (row < 0) {
-                row = add_row(vector, weight);
-                cells_.push_back({t, 1, row});
-                continue;
+                row = int(cells_.size());
+                cells_.push_back({t, 0, 0, -1});
             }
-            float* sum = rows_.data() + std::size_t(row) * fde_.dim;
-            for (int k = 0; k < fde_.dim; ++k) sum[k] += weight * vector[k];
-            ++cells_[std::size_t(row)].count, cells_[std::size_t(row)].alone = -1;
+            vector_row_[std::size_t(t)] = row;
+            ++cells_[std::size_t(row)].count;
         }
-        for (std::size_t row = 0; fde_.mean && row < cells_.size(); ++row) {
-            float* sum = rows_.data() + row * fde_.dim;
-            const float size = float(cells_[row].count);
-            for (int k = 0; k < fde_.dim; ++k) sum[k] /= size;
+        std::int32_t end = 0;
+        for (Cell& cell : cells_) {
+            cell.end = end;
+            end += cell.count;
+        }
+        for (std::int32_t t = 0; t < count; ++t)
+            order_[std::size_t(cells_[std::size_t(vector_row_[std::size_t(t)])].end++)] = t;
+        num_rows_ = int(cells_.size());
+    }
+
+    void add_up(const float* vectors, const float* weights) {
+        for (int r = 0; r < int(cells_.size()); ++r) {
+            Cell& cell = cells_[std::size_t(r)];
+            const std::int32_t* numbers = order_.data() + cell.end - cell.count;
+            const float scale = fde_.mean ? 1.0f / float(cell.count) : 1.0f;
+            const auto sum = weights ? sum_vectors<true> : sum_vectors<false>;
+            sum(vectors, weights, numbers, cell.count, scale, fde_.dim, row(r));
+            if (cell.count == 1) cell.alone = r;
         }
     }
 
@@ -199,7 +234,10 @@ class FdeWorker {
             if (row_of_[c] >= 0) continue;
             const std::int64_t first = std::int64_t(nearest_[c] % kStep);
             Cell& cell = cells_[std::size_t(row_of_[hash_.cell(first, rep)])];
-            if (cell.alone < 0) cell.alone = add_row(vectors + first * fde_.dim, 1.0f);
+            if (cell.alone < 0) {
+                cell.alone = num_rows_++;
+                std::copy_n(vectors + first * fde_.dim, fde_.dim, row(cell.alone));
+            }
             row_of_[c] = cell.alone;
         }
     }
@@ -207,9 +245,9 @@ class FdeWorker {
     void project(int rep) {
         if (!fde_.projections) return;
         const QueryLanes& lanes = lanes_.projections[std::size_t(rep)];
-        const std::size_t stride = std::size_t(lanes.vectors()) * kLanes, count = rows_.size() / std::size_t(fde_.dim);
-        projected_.resize(count * stride);
-        multiplier_.multiply(rows_.data(), std::int64_t(count), lanes, [&](std::int64_t row, int v, vfloat product) {
+        const std::size_t stride = std::size_t(lanes.vectors()) * kLanes;
+        projected_.resize(std::size_t(num_rows_) * stride);
+        multiplier_.multiply(rows_.data(), num_rows_, lanes, [&](std::int64_t row, int v, vfloat product) {
             store(projected_.data() + std::size_t(row) * stride + std::size_t(v) * kLanes, product);
         });
     }
@@ -233,9 +271,13 @@ class FdeWorker {
     const FdeLanes& lanes_;
     Multiplier multiplier_;
     SimHash hash_;
-    std::vector<int> row_of_;             // of each cell; -1: none
-    std::vector<Cell> cells_;             // of the rows that are sums
-    std::vector<float> rows_, projected_;
+    std::vector<int> row_of_;  // of each cell; -1: none
+    std::vector<int> vector_row_;
+    std::vector<std::int32_t> order_;
+    std::vector<Cell> cells_;  // whose sums are the first rows; vectors that fill cells follow
+    int num_rows_ = 0;
+    Buffer<float> rows_;
+    std::vector<float> projected_;
     std::vector<std::uint64_t> nearest_;  // distance and number of each cell's nearest vector
 };
 
