@@ -216,7 +216,7 @@ def test_every_setting_changes_something(index, topics):
         ({"nprobe": 1.5}, "nprobe is 1.5; expected at least 1, as a whole number"),
         ({"impute": "last"}, 'impute is \'last\'; expected "kth", "zero", "none" or a number'),
         ({"impute": float("nan")}, "impute is nan; expected"),
-        ({"normalise": "max"}, 'normalise is \'max\'; expected "mean" or "sum"'),
+        ({"normalise": "max"}, "normalise is 'max'; expected one of 'mean', 'sum'"),
         ({"impute": "none", "normalise": "sum"}, 'impute is "none" and normalise is "sum"; expected "mean"'),
     ],
 )

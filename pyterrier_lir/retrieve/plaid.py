@@ -114,8 +114,7 @@ class Plaid(Retriever):
     ) -> None:
         frames.check_counts(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
         _check_threshold(threshold, threshold_quantile)
-        if preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}; expected one of {', '.join(map(repr, PRESETS))}.")
+        frames.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_
         self.num_results = num_results

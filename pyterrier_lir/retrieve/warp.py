@@ -130,8 +130,7 @@ class Warp(Retriever):
         frames.check_counts(
             num_results=num_results, nprobe=nprobe, t_prime=t_prime, bound=bound, groups=groups, min_docs=min_docs
         )
-        if preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}; expected one of {', '.join(map(repr, PRESETS))}.")
+        frames.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_
         self.num_results = num_results

@@ -281,8 +281,7 @@ def _by_row(values: Scores, part: Triples) -> Scores:
 def _check_scoring(impute: str | float, normalise: str) -> None:
     if impute not in ("kth", "zero", "none") and (not isinstance(impute, Real) or not np.isfinite(impute)):
         raise ValueError(f'impute is {impute!r}; expected "kth", "zero", "none" or a number.')
-    if normalise not in ("mean", "sum"):
-        raise ValueError(f'normalise is {normalise!r}; expected "mean" or "sum".')
+    frames.check_choice("normalise", normalise, ("mean", "sum"))
     if impute == "none" and normalise == "sum":
         raise ValueError(
             'impute is "none" and normalise is "sum"; expected "mean", or impute="zero", which is the same.'
