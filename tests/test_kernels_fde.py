@@ -210,6 +210,7 @@ def test_inner_products(isa: str, dim: int) -> None:
     numbers = np.array([599, 0, 7, 7])
     np.testing.assert_allclose(kernels.inner_products(vector, rows, numbers), expected[numbers], atol=1e-4 * dim**0.5)
     np.testing.assert_array_equal(kernels.inner_products(vector, rows, num_threads=3), found)
+    np.testing.assert_array_equal(kernels.inner_products(vector, rows, numbers), found[numbers])
     assert kernels.inner_products(vector, rows[:0]).shape == (0,)
 
 

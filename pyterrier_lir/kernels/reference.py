@@ -518,5 +518,6 @@ def inner_products(
     block = 256  # rows, so that memory does not grow with them
     for first in range(0, count, block):
         part = slice(first, first + block)
-        products[part] = rows[part if numbers is None else numbers[part]].astype(np.float32) @ vector
+        # not a matrix product, whose rounding depends on where a row stands
+        products[part] = (rows[part if numbers is None else numbers[part]].astype(np.float32) * vector).sum(axis=1)
     return products
