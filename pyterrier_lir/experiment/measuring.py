@@ -1,7 +1,7 @@
 """Quality and cost of any pipelines, side by side.
 
-Every pipeline answers one query at a time, as a user waits for it, after a warm-up that is not counted. The rankings that
-were timed are the ones that `pt.Experiment` evaluates and compares.
+Every pipeline answers one query at a time, as a user waits for it, after a warm-up that is not counted. The rankings
+that were timed are the ones that `pt.Experiment` evaluates and compares.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def measure(
     ``index_mb``            10^6 bytes of all indexes in the system, as ``index.info()`` has them: what WARP, MUVERA and
                             others derive beside an index comes on top
     ``bytes_per_doc``       the same per document
-    ``nDCG@10 +`` ...       queries better (``+``) and worse (``-``) than the baseline, p-values plain and corrected; with
-                            several baselines each of these columns ends in ``vs`` and the baseline
+    ``nDCG@10 +`` ...       queries better (``+``) and worse (``-``) than the baseline, p-values plain and corrected;
+                            with several baselines each of these columns ends in ``vs`` and the baseline
     ======================= ===========================================================================================
 
     Args:
@@ -188,8 +188,8 @@ def _columns(name: str, system: pt.Transformer, topics: pd.DataFrame) -> list[st
     except pt.validate.InputValidationError as error:
         if "query_embs" not in topics.columns:
             raise ValueError(
-                f"the system {name!r} cannot start from the topics' columns {plain}; expected query_embs among them, or "
-                f"an encoder. Pass encoder=, or begin the pipeline with encoder.query_encoder(). ({error})"
+                f"the system {name!r} cannot start from the topics' columns {plain}; expected query_embs among them, "
+                f"or an encoder. Pass encoder=, or begin the pipeline with encoder.query_encoder(). ({error})"
             ) from error
     except pt.inspect.InspectError:  # it does not tell what it takes
         pass

@@ -19,7 +19,11 @@ INK, MUTED, _ACCENT, _GRID = "#1f2430", "#8a91a0", "#2f6fb0", "#e7e9ee"
 
 _AXES = {
     "retrieve_ms": "milliseconds per query, from encoded queries (median)",
+    "retrieve_ms_p95": "milliseconds per query, from encoded queries (95th percentile)",
     "encode_ms": "milliseconds to encode a query (median)",
+    "index_mb": "index, 10^6 bytes",
+    "bytes_per_doc": "bytes of the index per document",
+    "plaid_scored": "documents scored exactly per query (mean)",
 }
 
 # Where a label may stand, best place first: offset in points, and how it is aligned there.
@@ -63,11 +67,11 @@ def tradeoff_plot(
     xlabel: str | None = None,
     figsize: tuple[float, float] = (7.2, 4.4),
 ) -> Figure:
-    """Draws systems by time (logarithmic, left is faster) and quality (up is better), with their Pareto front.
+    """Draws systems by cost (logarithmic, left is less) and quality (up is better), with their Pareto front.
 
     Args:
-        results: One row per system, as ``results.csv`` has them.
-        x: The column with a time, positive.
+        results: One row per system, as ``results.csv``, `sweep` and ``experiment.measure(...).results`` have them.
+        x: The column with a time or another cost, positive.
         y: The column with a measure.
         label: The column with the systems' names.
         title: Above the plot.

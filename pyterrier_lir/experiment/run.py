@@ -127,8 +127,13 @@ def run_experiment(
     )  # fmt: skip
     topics = encode(collection.topics, encoder, warm_up=warm_up)
     results, perquery, rankings = measure(
-        {str(spec): spec.build(parts) for spec in specs}, topics, collection.qrels, parsed, baseline=base, warm_up=warm_up
-    )  # fmt: skip
+        {str(spec): spec.build(parts) for spec in specs},
+        topics,
+        collection.qrels,
+        parsed,
+        baseline=base,
+        warm_up=warm_up,
+    )
     about = {
         "dataset": _about_dataset(collection),
         "encoder": _about_encoder(encoder),

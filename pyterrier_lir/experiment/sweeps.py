@@ -34,7 +34,8 @@ def sweep(
 
         grid = {"nprobe": [1, 2, 4], "ndocs": [128, 512], "num_results": [10]}
         lir.sweep(index.plaid, grid, topics, qrels, [nDCG @ 10], encoder=encoder)
-        lir.sweep(lambda factor: pooled[factor].warp(), {"factor": [1, 2, 3]}, topics, qrels, [nDCG @ 10], encoder=encoder)
+        grid = {"factor": [1, 2, 3]}
+        lir.sweep(lambda factor: pooled[factor].warp(), grid, topics, qrels, [nDCG @ 10], encoder=encoder)
 
     Args:
         make: Gives the pipeline for some parameters: ``index.plaid``, or a function.
@@ -46,8 +47,9 @@ def sweep(
         warm_up: Queries that each pipeline answers before its times are taken.
 
     Returns:
-        One row per combination, in the order of the grid: ``name`` (such as ``nprobe=1, ndocs=128``, of what
-        varies), a column for each parameter, then the measures and costs as `experiment.measure` has them. `tradeoff_plot` takes it as it is.
+        One row per combination, in the order of the grid: ``name`` (such as ``nprobe=1, ndocs=128``, of what varies), a
+        column for each parameter, then the measures and costs as `experiment.measure` has them. `tradeoff_plot` takes
+        it as it is.
 
     Raises:
         ValueError: If the grid is empty or does not fit `make`, a measure is unknown, there are no topics, or the

@@ -139,7 +139,8 @@ def _note(
     how = f", {_CORRECTIONS.get(correction, f'{correction}-corrected')}" if corrected and correction else ""
     how = how or (", corrected for multiple tests" if corrected else ", not corrected for multiple tests")
     scope = " per measure and baseline" if several and corrected else ""
-    return f"Bold: best. + and -: significantly better and worse than {against} (paired t-test{how}{scope}, p < {alpha:g})."
+    test = f"paired t-test{how}{scope}, p < {alpha:g}"
+    return f"Bold: best. + and -: significantly better and worse than {against} ({test})."
 
 
 def _value(value: float, digits: int, marks: str, best: bool, latex: bool) -> str:
