@@ -19,6 +19,7 @@ _HOMES = {
     "ToyEncoder": "encode.toy",
     "Truncate": "reduce.truncate",
     "heatmap": "explain.heatmap",
+    "sweep": "experiment.sweeps",
     "tradeoff_plot": "experiment.plots",
 }
 
@@ -33,6 +34,7 @@ __all__ = [
     "Truncate",
     "__version__",
     "heatmap",
+    "sweep",
     "tradeoff_plot",
 ]
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.reduce.pooling import TokenPooling
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("explain", "feedback", "rerank")
+_ROOMS = ("experiment", "explain", "feedback", "rerank")
 
 
 def __getattr__(name: str) -> Any:
