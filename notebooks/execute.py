@@ -35,7 +35,7 @@ def execute(path: Path, working_folder: Path) -> Any:
     resources = {"metadata": {"path": str(working_folder)}}
     client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources=resources, record_timing=False)
     search_path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))
-    client.execute(env={**os.environ, "PYTHONPATH": search_path, "HF_HUB_OFFLINE": "1"})
+    client.execute(env={**os.environ, "PYTHONPATH": search_path, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"})
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
