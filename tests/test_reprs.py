@@ -112,3 +112,11 @@ def test_pipelines_still_draw_their_stages(index):
     page = (lir.ToyEncoder().query_encoder() >> index.plaid())._repr_html_()
     assert isinstance(lir.ToyEncoder().query_encoder() >> index.plaid(), pt.Transformer)
     assert "Query Encoder" in page and "PLAID" in page
+
+
+def test_a_figure_shows_itself_where_pyplot_is_not_imported():
+    results = pd.DataFrame({"name": ["a", "b"], "retrieve_ms": [1.0, 2.0], "nDCG@10": [0.3, 0.4]})
+    picture, shown = lir.tradeoff_plot(results, figsize=(5, 2.5))._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+    assert shown == {"width": 480, "height": 240}
+    assert int.from_bytes(picture[16:20], "big") == 5 * 160  # finer than it is shown
