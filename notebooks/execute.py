@@ -14,6 +14,8 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
+# Progress bars are for those who wait. Nothing is downloaded, so no model may be looked for on the hub.
+QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -35,7 +37,7 @@ def execute(path: Path, working_folder: Path) -> Any:
     resources = {"metadata": {"path": str(working_folder)}}
     client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources=resources, record_timing=False)
     search_path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))
-    client.execute(env={**os.environ, "PYTHONPATH": search_path, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"})
+    client.execute(env={**os.environ, **QUIET, "PYTHONPATH": search_path})
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 

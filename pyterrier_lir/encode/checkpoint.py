@@ -269,7 +269,8 @@ def save(model: MultiVectorEncoder, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
-        model.save_pretrained(str(unfinished), create_model_card=False)
+        with _quiet():
+            model.save_pretrained(str(unfinished), create_model_card=False)
         unfinished.rename(path)
 
 
