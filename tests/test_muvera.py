@@ -488,7 +488,7 @@ def test_blocks_do_not_matter(index, monkeypatch):
     encoder = FdeEncoder(fde(d_proj=8), DIM, None, 1)
 
     def encodings():
-        blocks = list(Encodings(index.store, encoder).blocks())
+        blocks = list(Encodings(index.store, list(index.store.parts()), encoder).blocks())
         return [np.concatenate([block[i] for block in blocks]) for i in (0, 1)], len(blocks)
 
     whole, count = encodings()
@@ -500,7 +500,7 @@ def test_blocks_do_not_matter(index, monkeypatch):
     np.testing.assert_array_equal(small[0], whole[0])
     tolerance = 1e-5 if kernels.active() == "numpy" else 0
     np.testing.assert_allclose(small[1], whole[1], atol=tolerance, rtol=0)
-    some = Encodings(index.store, encoder).some(whole[0][5:300:7])
+    some = Encodings(index.store, list(index.store.parts()), encoder).some(whole[0][5:300:7])
     np.testing.assert_allclose(some, whole[1][5:300:7], atol=tolerance, rtol=0)
 
 
@@ -508,7 +508,7 @@ def test_what_is_written(index, topics):
     index.muvera(k_sim=3, d_proj=8, reps=4)(topics)
     found = vectors.read(
         index.store.derived(
-            "muvera/flat-k3-dense8-r4-fill-seed0-centred", index.store.everything, lambda folder: None,
+            "muvera/flat-k3-dense8-r4-fill-seed0-centred/000001", index.store.everything, lambda folder: None,
             {"matrices": draw(fde(d_proj=8, reps=4), DIM).digest()},
         )
     )  # fmt: skip

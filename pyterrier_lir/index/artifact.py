@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyterrier as pt
 
 from pyterrier_lir import columns
-from pyterrier_lir.index import scoring
-from pyterrier_lir.index.build import Parameters, build
+from pyterrier_lir.index import change, fit, manifest, scoring
+from pyterrier_lir.index.build import Parameters, abandon, build, interrupted
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.store import SEGMENTS, Store, read_manifest, spooled
+from pyterrier_lir.index.store import Store, spooled
 from pyterrier_lir.transformer import DOCS, LirTransformer
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
         """The last stage of an indexing pipeline.
 
         Args:
-            mode: ``"create"`` refuses an index that is built; ``"overwrite"`` replaces it when the new one is finished.
+            mode: ``"create"`` refuses an index that is built; ``"overwrite"`` replaces it when the new one is finished;
+                ``"append"`` and ``"update"`` do what `add` and `update` do, behind an encoder.
             resume: Keep what an interrupted build stored; put `unseen` before the encoder.
             nbits: Bits per dimension of a compressed token: 1, 2, 4 or 8. 2 when the index must be small, 8 for an
                 overlap of .99 with the exact ranking.
@@ -107,6 +108,91 @@ class LirIndex(pt.Artifact, pt.Indexer):
             num_threads=num_threads,
             verbose=verbose,
         )
+
+    def add(
+        self,
+        iter: Iterable[dict[str, Any]] | pd.DataFrame,
+        *,
+        resume: bool = False,
+        segment_mb: float = 64,
+        memory_mb: float = 512,
+        num_threads: int | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """Appends documents under the codec that the index has: ``(encoder >> index.indexer(mode="append"))`` does too.
+
+        A search sees all of them or none. Documents keep their docids, new ones come behind. In any split into several
+        calls the scores are the same; many small calls make searching slower, until `compact`.
+
+        Args:
+            iter: Records, or a frame, with ``docno`` and ``doc_embs``, as for `index`.
+            resume: Go on with what an interrupted call stored.
+            segment_mb: Megabytes of embeddings after which what came is made durable.
+            memory_mb: Bounds the memory for blocks of tokens.
+            num_threads: Threads; None for all cores. The index does not depend on it.
+            verbose: Show progress bars.
+
+        Raises:
+            FileNotFoundError: If the index is not built yet.
+            ValueError: If a docno is there already (see `update`), or a document does not fit to the index, which is
+                then as it was.
+        """
+        return LirIndexer(
+            self, mode="append", resume=resume, segment_mb=segment_mb, memory_mb=memory_mb, num_threads=num_threads,
+            verbose=verbose,
+        ).index(iter)  # fmt: skip
+
+    def update(
+        self,
+        iter: Iterable[dict[str, Any]] | pd.DataFrame,
+        *,
+        resume: bool = False,
+        segment_mb: float = 64,
+        memory_mb: float = 512,
+        num_threads: int | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """As `add`, but documents that are there already are replaced, in one step, and get new docids."""
+        return LirIndexer(
+            self, mode="update", resume=resume, segment_mb=segment_mb, memory_mb=memory_mb, num_threads=num_threads,
+            verbose=verbose,
+        ).index(iter)  # fmt: skip
+
+    def delete(self, docnos: Collection[str], *, missing: str = "error") -> int:
+        """Deletes documents; the others keep their docids, and the bytes stay until `compact`.
+
+        Args:
+            docnos: The documents.
+            missing: What to do with docnos that the index does not hold: ``"error"`` or ``"drop"``.
+
+        Returns:
+            How many documents were deleted.
+
+        Raises:
+            ValueError: If docnos are unknown, or if no document would be left; then nothing is deleted.
+        """
+        if isinstance(docnos, str):
+            raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: index.delete([{docnos!r}]).")
+        if missing not in ("error", "drop"):
+            raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+        count = change.delete(self._directory, list(docnos), missing=missing)
+        self.reopen()
+        return count
+
+    def compact(self, *, memory_mb: float = 512) -> LirIndex:
+        """Writes one segment of all documents that are not deleted; docids change, scores do not.
+
+        Args:
+            memory_mb: Bounds the memory for blocks of tokens.
+        """
+        change.compact(self._directory, memory_mb=memory_mb)
+        self.reopen()
+        return self
+
+    def abandon(self) -> None:
+        """Drops what an interrupted build, `add` or `update` stored; the index itself stays as it is."""
+        with manifest.only_writer(self._directory):
+            abandon(self._directory)
 
     def unseen(self) -> Unseen:
         """Drops documents that are stored already: ``(index.unseen() >> encoder >> index.indexer(resume=True))``."""
@@ -388,7 +474,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
     @property
     def built(self) -> bool:
         """Whether there is a finished index at the path."""
-        return read_manifest(Path(self.path)) is not None  # type: ignore[arg-type]
+        return manifest.read(self._directory) is not None
 
     @property
     def store(self) -> Store:
@@ -399,7 +485,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
             ValueError: If it is damaged.
         """
         if self._store is None:
-            self._store = Store(Path(self.path))  # type: ignore[arg-type]
+            self._store = Store(self._directory)
         return self._store
 
     def reopen(self) -> None:
@@ -407,20 +493,23 @@ class LirIndex(pt.Artifact, pt.Indexer):
         self._store = None
 
     def info(self) -> Info:
-        """What the index holds: counts, options, and the size of every structure in bytes; prints as a table."""
-        manifest = self.store.manifest
-        codec = manifest["codec"]
-        sizes = {**manifest["bytes"], **(self.store.codec_bytes if codec else {})}
-        total = sum(sizes.values())
+        """What the index holds: counts, options, and the size of every structure in bytes; prints as a table.
+
+        ``residual`` is the mean distance of the tokens to their centroids when the codec was trained,
+        ``residual_added`` that of the tokens that were added since; ``advice`` says when to compact or to rebuild.
+        """
+        store, found = self.store, self.store.manifest
+        total = sum(store.bytes.values())
+        names = ("documents", "deleted", "tokens", "dim", "encoder", "centroids", "nbits", "keep_embs")
         return Info(
-            {
-                name: manifest[name]
-                for name in ("documents", "tokens", "dim", "encoder", "centroids", "nbits", "keep_embs")
-            },
-            bytes=sizes,
+            {name: found[name] for name in names},
+            segments=len(store.segments),
+            **fit.residuals(store),
+            advice=fit.advice(store),
+            bytes=store.bytes,
             megabytes=total / 1e6,
-            bytes_per_token=total / max(manifest["tokens"], 1),
-            bytes_per_document=total / manifest["documents"],
+            bytes_per_token=total / max(found["tokens"], 1),
+            bytes_per_document=total / found["documents"],
         )
 
     def verify(self) -> None:
@@ -428,8 +517,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
         self.store.verify()
 
     def __len__(self) -> int:
-        """The number of documents."""
-        return len(self.store)
+        """The number of documents, without deleted ones."""
+        return self.store.manifest["documents"]  # type: ignore[no-any-return]
 
     def __bool__(self) -> bool:
         return True  # an index that is not built yet has no length
@@ -442,7 +531,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
     @property
     def docnos(self) -> list[str]:
         """All docnos in index order."""
-        return [docno for segment in self.store.segments for docno in segment.docnos]
+        return list(self.store.docids)
 
     def get_corpus_iter(self, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """Yields the documents ``start`` to ``stop`` as ``docno``, ``doc_embs`` and, where stored, ``doc_tok_ids``.
@@ -450,7 +539,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
         The stream can be indexed again, reduced or not: ``index_b.index(index_a.get_corpus_iter())``.
         """
         store = self.store
-        for docid in range(len(store))[start:stop]:
+        for docid in store.live_docids[start:stop].tolist():
             embs, tok_ids = store.document(docid)
             record: dict[str, Any] = {"docno": store.docno(docid), columns.DOC_EMBS: embs}
             if tok_ids is not None:
@@ -508,9 +597,19 @@ class Info(dict[str, Any]):
     """What `LirIndex.info` gives: a dictionary that prints as a table."""
 
     def __str__(self) -> str:
-        lines = [f"{name:<20} {value:>15,.1f}" if isinstance(value, float) else f"{name:<20} {value!s:>15}"
-                 for name, value in self.items() if name != "bytes"]  # fmt: skip
-        return "\n".join([*lines, *(f"  {name:<18} {size:>15,}" for name, size in self["bytes"].items())])
+        lines = [f"{name:<20} {_shown(value):>15}" for name, value in self.items() if name not in ("bytes", "advice")]
+        sizes = [f"  {name:<18} {size:>15,}" for name, size in self["bytes"].items()]
+        return "\n".join([*lines, *sizes, *self["advice"]])
+
+
+def _shown(value: Any) -> str:
+    return (
+        f"{value:,.3f}"
+        if isinstance(value, float) and value < 10
+        else f"{value:,.1f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 class LirIndexer(pt.Indexer):
@@ -531,8 +630,8 @@ class LirIndexer(pt.Indexer):
         num_threads: int | None = None,
         verbose: bool = True,
     ) -> None:
-        if mode not in ("create", "overwrite"):
-            raise ValueError(f'mode is {mode!r}; expected "create" or "overwrite".')
+        if mode not in ("create", "overwrite", "append", "update"):
+            raise ValueError(f'mode is {mode!r}; expected "create", "overwrite", "append" or "update".')
         for name, value in (("segment_mb", segment_mb), ("memory_mb", memory_mb)):
             if not value > 0:
                 raise ValueError(f"{name} is {value}; expected megabytes > 0.")
@@ -548,6 +647,11 @@ class LirIndexer(pt.Indexer):
         self.memory_mb = memory_mb
         self.num_threads = num_threads
         self.verbose = verbose
+        if mode in ("append", "update") and self._parameters() != Parameters():
+            raise ValueError(
+                f"nbits, centroids, keep_embs and seed are {nbits}, {centroids}, {keep_embs} and {seed}; expected none "
+                f'of them with mode="{mode}", as the index has them. Leave them out.'
+            )
         self._parameters()
 
     def index(self, iter: Iterable[dict[str, Any]] | pd.DataFrame, **kwargs: Any) -> LirIndex:
@@ -563,17 +667,18 @@ class LirIndexer(pt.Indexer):
         if kwargs:
             raise ValueError(f"index() got {', '.join(kwargs)}; expected no options. Give them to index.indexer(...).")
         records: Iterable[Any] = iter.to_dict(orient="records") if hasattr(iter, "to_dict") else iter
-        build(
-            self.index_._directory,
-            records,
-            self._parameters(),
-            overwrite=self.mode == "overwrite",
-            resume=self.resume,
-            segment_mb=self.segment_mb,
-            memory_mb=self.memory_mb,
-            num_threads=scoring.threads(self.num_threads),
-            progress=self._progress,
-        )
+        resources: dict[str, Any] = {
+            "resume": self.resume,
+            "segment_mb": self.segment_mb,
+            "memory_mb": self.memory_mb,
+            "num_threads": scoring.threads(self.num_threads),
+            "progress": self._progress,
+        }
+        path, overwrite = self.index_._directory, self.mode == "overwrite"
+        if self.mode in ("append", "update"):
+            change.add(path, records, replace=self.mode == "update", **resources)
+        else:
+            build(path, records, self._parameters(), overwrite=overwrite, **resources)
         self.index_.reopen()
         return self.index_
 
@@ -614,7 +719,8 @@ class Unseen(LirTransformer):
 
     def __init__(self, index_: LirIndex) -> None:
         self.index_ = index_
-        self._segments: list[Path] = []
+        self._number: int | None = None  # of the manifest that was read
+        self._spooled: list[Path] = []
         self._docnos: set[str] = set()
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
@@ -625,13 +731,13 @@ class Unseen(LirTransformer):
 
     def _refresh(self) -> None:
         path = self.index_._directory
-        manifest = read_manifest(path)
-        live = [path / SEGMENTS / name for name in manifest["segments"]] if manifest else []
-        found = [*live, *spooled(path)]
-        if found == self._segments:
-            return
-        new = [entry for entry in found if entry not in self._segments]
-        if len(found) != len(self._segments) + len(new):  # some went: the index was replaced
-            self._docnos, new = set(), found
+        found, left = manifest.read(path), spooled(path)
+        number = found["number"] if found else None
+        if number != self._number or left[: len(self._spooled)] != self._spooled:
+            # What is to be updated is there and must come through.
+            updating = interrupted(path).get("kind") == "update"
+            self._docnos = set() if found is None or updating else set(Store(path).docids)
+            self._number, self._spooled = number, []
+        new = left[len(self._spooled) :]
         self._docnos.update(docno for entry in new for docno in Segment(entry).docnos)
-        self._segments = found
+        self._spooled = left

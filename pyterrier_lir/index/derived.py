@@ -61,10 +61,10 @@ def _usable(path: Path, source: Source) -> files.Opened | None:
         return None
     try:
         opened = files.Opened(path, META)
-        whole = all((path / name).stat().st_size == file["bytes"] for name, file in opened.meta["files"].items())
-    except (ValueError, KeyError, FileNotFoundError):
+        opened.map_all()  # a writer that makes it stale may remove it at any moment
+        return opened if opened.meta["source"] == source else None
+    except (ValueError, KeyError, AttributeError, TypeError, FileNotFoundError):
         return None
-    return opened if whole and opened.meta["source"] == source else None
 
 
 def _make(path: Path, source: Source, write: Write) -> files.Opened:
@@ -73,6 +73,25 @@ def _make(path: Path, source: Source, write: Write) -> files.Opened:
     with files.Directory(path, META, {"source": source}) as folder:
         write(folder)
     return files.Opened(path, META)
+
+
+def sweep(path: Path, sha256: Source) -> None:
+    """Removes the structures under ``path`` that are made from files which an index has no longer.
+
+    Args:
+        path: The folder of all structures.
+        sha256: The files of the index, and their hashes.
+    """
+    for meta in list(path.rglob(META)):
+        try:
+            source = files.Opened(meta.parent, META).meta["source"]
+            stale = any(
+                sha256.get(name, sha) != sha or ("/" in name and name not in sha256) for name, sha in source.items()
+            )
+        except (ValueError, KeyError, AttributeError, TypeError):
+            stale = True
+        if stale:
+            shutil.rmtree(meta.parent, ignore_errors=True)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import pyterrier as pt
 from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.index import files
-from pyterrier_lir.index.store import small_files
+from pyterrier_lir.index.manifest import small_files
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
@@ -76,6 +76,7 @@ class CorpusGraph:
         docid = int(store.lookup([document])[0]) if isinstance(document, str) else document
         found = self.edges[docid]
         found = found[found >= 0]
+        found = found if store.live is None else found[store.live.mask[found]]
         return store.names(found.astype(np.int64)) if isinstance(document, str) else found
 
     def _write(self, folder: files.Directory) -> None:
