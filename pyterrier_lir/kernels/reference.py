@@ -345,7 +345,8 @@ def top_tokens_codes(
 
     def similarities(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return code_similarities(
-            centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, t, nbits, level_table,
+            centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, t, nbits,
+            level_table,
         )  # fmt: skip
 
     return _best_of_documents(similarities, len(query), starts, ends, count)
