@@ -70,6 +70,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
         mode: str = "create",
         resume: bool = False,
         nbits: int = 4,
+        codec: str = "uniform",
         centroids: int | None = None,
         keep_embs: bool = False,
         seed: int = 0,
@@ -86,6 +87,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
             resume: Keep what an interrupted build stored; put `unseen` before the encoder.
             nbits: Bits per dimension of a compressed token: 1, 2, 4 or 8. 2 when the index must be small, 8 for an
                 overlap of .99 with the exact ranking.
+            codec: ``"uniform"``: equal steps in each dimension, of the least squared error. ``"quantile"``:
+                ColBERTv2's one codebook for all dimensions, to compare with it and to export; it loses more.
             centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
             keep_embs: Keep the vectors in fp16 as well, so that exact scores are exact.
             seed: Of sample and clustering.
@@ -100,6 +103,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
             mode=mode,
             resume=resume,
             nbits=nbits,
+            codec=codec,
             centroids=centroids,
             keep_embs=keep_embs,
             seed=seed,
@@ -622,6 +626,7 @@ class LirIndexer(pt.Indexer):
         mode: str = "create",
         resume: bool = False,
         nbits: int = 4,
+        codec: str = "uniform",
         centroids: int | None = None,
         keep_embs: bool = False,
         seed: int = 0,
@@ -640,6 +645,7 @@ class LirIndexer(pt.Indexer):
         self.mode = mode
         self.resume = resume
         self.nbits = nbits
+        self.codec = codec
         self.centroids = centroids
         self.keep_embs = keep_embs
         self.seed = seed
@@ -649,8 +655,8 @@ class LirIndexer(pt.Indexer):
         self.verbose = verbose
         if mode in ("append", "update") and self._parameters() != Parameters():
             raise ValueError(
-                f"nbits, centroids, keep_embs and seed are {nbits}, {centroids}, {keep_embs} and {seed}; expected none "
-                f'of them with mode="{mode}", as the index has them. Leave them out.'
+                f'{self._parameters()} was given; expected no such option with mode="{mode}", as the index has been '
+                "built with its own. Leave nbits, codec, centroids, keep_embs and seed out."
             )
         self._parameters()
 
@@ -685,6 +691,7 @@ class LirIndexer(pt.Indexer):
     def _parameters(self) -> Parameters:
         return Parameters(
             nbits=self.nbits,
+            codec=self.codec,
             centroids=self.centroids,
             keep_embs=self.keep_embs,
             seed=self.seed,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pyterrier_lir.index import compress, manifest
-from pyterrier_lir.index.codec import NBITS, Codec
+from pyterrier_lir.index.codec import KINDS, NBITS, Codec
 from pyterrier_lir.index.files import write_synced
 from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS, Manifest
@@ -43,12 +43,14 @@ class Parameters:
 
     Attributes:
         nbits: Bits per dimension of a compressed token: 1, 2, 4 or 8.
+        codec: ``"uniform"``, or ``"quantile"`` for ColBERTv2's codebook.
         centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
         keep_embs: Whether the fp16 vectors stay, so that exact scores are exact.
         seed: Of sample and clustering.
     """
 
     nbits: int = 4
+    codec: str = "uniform"
     centroids: int | None = None
     keep_embs: bool = False
     seed: int = 0
@@ -56,6 +58,8 @@ class Parameters:
     def __post_init__(self) -> None:
         if self.nbits not in NBITS:
             raise ValueError(f"nbits is {self.nbits}; expected 1, 2, 4 or 8 (4 is the default).")
+        if self.codec not in KINDS:
+            raise ValueError(f'codec is {self.codec!r}; expected "uniform" (the default) or "quantile".')
         if self.centroids is not None and self.centroids < 1:
             raise ValueError(f"centroids is {self.centroids}; expected at least 1, or None for 16 sqrt(tokens).")
 
@@ -233,6 +237,7 @@ def _train(
             segments,
             path / BUILD,
             nbits=parameters.nbits,
+            codec=parameters.codec,
             centroids=parameters.centroids,
             seed=parameters.seed,
             block=block,

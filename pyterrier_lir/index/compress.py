@@ -32,6 +32,7 @@ def train(
     folder: Path,
     *,
     nbits: int,
+    codec: str,
     centroids: int | None,
     seed: int,
     block: int,
@@ -44,6 +45,7 @@ def train(
         spool: Segments with vectors, together at least one token.
         folder: For the sample, which may be larger than memory.
         nbits: Bits per dimension.
+        codec: Its kind, ``"uniform"`` or ``"quantile"``.
         centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))``.
         seed: Chooses the sample and the first centroids.
         block: Tokens in memory at once.
@@ -61,12 +63,10 @@ def train(
         sample[held_out:], k, seed=int(kmeans_seed), block=block, num_threads=num_threads, progress=progress
     )
     unit = all(segment.folder.meta["off_unit"] <= UNIT for segment in spool)
-    codec = Codec.train(
-        found, np.array(sample[:HELD_OUT], dtype=np.float32), nbits, unit=unit, block=block, num_threads=num_threads
-    )
+    held_out_tokens = np.array(sample[:HELD_OUT], dtype=np.float32)
     del sample
     path.unlink()
-    return codec
+    return Codec.train(found, held_out_tokens, nbits, kind=codec, unit=unit, block=block, num_threads=num_threads)
 
 
 def compress(segment: Segment, codec: Codec, path: Path, *, block: int, num_threads: int) -> None:

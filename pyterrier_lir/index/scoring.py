@@ -119,7 +119,7 @@ class CodedQuery:
         return kernels.scan_cells(
             cells, cell_scores, self.levels, self.scale, self.bias, tokens.offsets, tokens.docs, tokens.blocks,
             inv_norms, None if inv_norms is None else self.codec.inv_norm_table,
-            nbits=self.codec.nbits, num_threads=self.num_threads,
+            nbits=self.codec.nbits, level_table=self.codec.level_table, num_threads=self.num_threads,
         )  # fmt: skip
 
     def top_tokens(
@@ -131,7 +131,7 @@ class CodedQuery:
         return kernels.top_tokens_codes(
             self.centroid_scores, self.levels, self.scale, self.bias, segment.codes, segment.residuals,
             segment.inv_norms, self.codec.inv_norm_table, segment.offsets, docids,
-            nbits=self.codec.nbits, count=count, num_threads=self.num_threads,
+            nbits=self.codec.nbits, level_table=self.codec.level_table, count=count, num_threads=self.num_threads,
         )  # fmt: skip
 
     def maxsim(self, segment: Segment, docids: npt.NDArray[np.int64] | None) -> Floats:
@@ -141,7 +141,7 @@ class CodedQuery:
         return kernels.maxsim_codes(
             self.centroid_scores, self.levels, self.scale, self.bias, segment.codes, segment.residuals,
             segment.inv_norms, self.codec.inv_norm_table, segment.offsets, docids,
-            nbits=self.codec.nbits, num_threads=self.num_threads,
+            nbits=self.codec.nbits, level_table=self.codec.level_table, num_threads=self.num_threads,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Docids, Floats, Ints
-from pyterrier_lir.index import cell_tokens, derived, files, manifest, token_mean, token_stats
+from pyterrier_lir.index import cell_tokens, derived, files, manifest, token_stats
 from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
@@ -197,16 +197,13 @@ class Store:
             lambda: CellTokens(self.derived(key, sources, lambda out: cell_tokens.write(segment, codec, out)), codec),
         )
 
-    @property
-    def token_mean(self) -> Floats:
-        """The mean of all token vectors, float32 ``(dim,)``; derived when first asked for."""
-        name = token_mean.NAME
-        return self.once(
-            name,
-            lambda: token_mean.read(
-                self.derived(name, self.everything, lambda out: token_mean.write(self.blocks, self.dim, out))
-            ),
-        )
+    @cached_property
+    def center(self) -> Floats:
+        """The mean of all centroids, float32 ``(dim,)``: about where token vectors lie, the same after every change."""
+        if self.codec is None:
+            return np.zeros(self.dim, np.float32)
+        mean: Floats = self.codec.centroids.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
 
     def derived(
         self, name: str, sources: Sequence[str], write: derived.Write, made_with: Mapping[str, str] | None = None

@@ -232,7 +232,7 @@ class Muvera(LirTransformer):
         final_dim: Values of the encoding after a final projection; None for none.
         fill_empty: Whether empty cells of documents are filled with the nearest vector.
         projection: ``"dense"``, random signs; ``"sparse"``, one sign per dimension.
-        center: Subtracted from documents: a vector, or a `LirIndex` for the mean of its token vectors; None for
+        center: Subtracted from documents: a vector, or a `LirIndex` for the mean of its centroids; None for
             nothing. It pays where the vectors have a mean that is not small.
         seed: Of all that is random.
         num_threads: Threads on the processor; None for all cores.
@@ -308,7 +308,7 @@ class Muvera(LirTransformer):
         return list(self._encoder(documents, columns.DOC_EMBS).documents(Ragged.from_list(documents)))
 
     def _encoder(self, matrices: Sequence[Floats], column: str) -> FdeEncoder:
-        center = self.center.store.token_mean if isinstance(self.center, LirIndex) else self.center
+        center = self.center.store.center if isinstance(self.center, LirIndex) else self.center
         dims = {matrix.shape[1] for matrix in matrices if len(matrix)}
         if len(dims) > 1:
             raise ValueError(
@@ -407,7 +407,7 @@ class MuveraRetriever(Retriever):
         final_dim: Values of the encoding after a final projection; None for none.
         fill_empty: Whether empty cells of documents are filled with the nearest vector.
         projection: ``"dense"``, random signs; ``"sparse"``, one sign per dimension.
-        center: Whether the mean of the index's token vectors is subtracted; see `retrieve.muvera`.
+        center: Whether the mean of the index's centroids is subtracted; see `retrieve.muvera`.
         seed: Of all that is random.
         ef_search: Of ``"hnsw"``: length of the queue; at least k. None for 64 or k.
         nprobe: Of ``"ivfpq"``: clusters to search; None for 16.
@@ -495,7 +495,7 @@ class MuveraRetriever(Retriever):
         return pt.inspect.transformer_apply_attributes(self, num_results=k)
 
     def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
-        return FdeEncoder(Fde.of(self), store.dim, store.token_mean if self.center else None, num_threads)
+        return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
 
     def _vectors(self, store: Store) -> list[vectors.Flat | vectors.Faiss]:
         """What is searched: ``"flat"`` is a list for each segment, so that only new ones are encoded."""
