@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,47 @@ class LirIndex(pt.Artifact, pt.Indexer):
         """Drops what an interrupted build, `add` or `update` stored; the index itself stays as it is."""
         with manifest.only_writer(self._directory):
             abandon(self._directory)
+
+    @classmethod
+    def from_plaid(
+        cls,
+        folder: str | Path,
+        path: str | Path,
+        *,
+        docnos: Sequence[str] | None = None,
+        encoder: Encoder | str | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """Imports a PLAID index that Stanford's ColBERT or fast-plaid (PyLate) has written; nothing is encoded again.
+
+        Every method searches it, and documents can be added. Vectors are those of the folder, centroids, codebook and
+        levels, scaled back to unit length as these engines do.
+
+        Args:
+            folder: The folder with the centroids; in one of PyLate's that is ``fast_plaid_index``.
+            path: Where the index will be.
+            docnos: The names of the documents in their order there; None for their numbers, ``"0"``, ``"1"``, ...
+                PyLate keeps the names in a database of pickled objects, which is not read.
+            encoder: The encoder of the documents, or its fingerprint, with which queries are then compared; None if it
+                is not known.
+            verbose: Show a progress bar.
+
+        Returns:
+            The index, ready to be searched.
+
+        Raises:
+            ValueError: If the folder is of another kind or damaged, if ``docnos`` do not fit, or if there is an index
+                at ``path``; nothing is left there then that could be taken for one.
+
+        >>> index = LirIndex.from_plaid("colbertv2/plaid", "passages.lir")  # doctest: +SKIP
+        """
+        from pyterrier_lir.index import imports
+
+        fingerprint = encoder if isinstance(encoder, str) or encoder is None else encoder.fingerprint
+        index = cls(path)
+        progress = partial(_progress, "chunk", verbose)
+        imports.import_folder(Path(folder), index._directory, docnos=docnos, encoder=fingerprint, progress=progress)
+        return index
 
     def unseen(self) -> Unseen:
         """Drops documents that are stored already: ``(index.unseen() >> encoder >> index.indexer(resume=True))``."""
@@ -712,8 +754,13 @@ class LirIndexer(pt.Indexer):
         return f"{self.index_!r}.indexer({shown})"
 
     def _progress(self, items: Iterable[Any], stage: str, done: int, total: int | None) -> Iterable[Any]:
-        unit = "doc" if total is None else "segment"
-        return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not self.verbose)  # type: ignore
+        return _progress("doc" if total is None else "segment", self.verbose, items, stage, done, total)
+
+
+def _progress(
+    unit: str, verbose: bool, items: Iterable[Any], stage: str, done: int, total: int | None
+) -> Iterable[Any]:
+    return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not verbose)  # type: ignore
 
 
 class Unseen(LirTransformer):
