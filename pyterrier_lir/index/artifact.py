@@ -217,8 +217,9 @@ class LirIndex(pt.Artifact, pt.Indexer):
         Args:
             folder: The folder with the centroids; in one of PyLate's that is ``fast_plaid_index``.
             path: Where the index will be.
-            docnos: The names of the documents in their order there; None for their numbers, ``"0"``, ``"1"``, ...
-                PyLate keeps the names in a database of pickled objects, which is not read.
+            docnos: The names of the documents in their order there; None for those that `to_plaid` has noted, or else
+                their numbers, ``"0"``, ``"1"``, ... PyLate keeps names in a database of pickled objects, which is not
+                read.
             encoder: The encoder of the documents, or its fingerprint, with which queries are then compared; None if it
                 is not known.
             verbose: Show a progress bar.
@@ -247,6 +248,28 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def index_inputs(self) -> list[list[str]]:
         """The columns that indexing needs, for PyTerrier's schematics."""
         return self.indexer().index_inputs()
+
+    def to_plaid(self, folder: str | Path, *, checkpoint: str | None = None, verbose: bool = True) -> None:
+        """Exports the index as a PLAID folder of Stanford's ColBERT, which that code and what builds on it can search.
+
+        The folder decodes to the vectors that the index scores, centroids rounded to half precision. Documents are
+        numbered in the order of `docnos`, which go to ``docnos.json``; deleted ones stay behind. It takes a codec with
+        one codebook for all dimensions, since such a folder holds one: that of an imported index, or
+        ``indexer(codec="quantile")``.
+
+        Args:
+            folder: Where it will be; it must not exist.
+            checkpoint: The model of the documents, for Stanford's options; None to leave it out.
+            verbose: Show a progress bar.
+
+        Raises:
+            ValueError: If the folder exists, or would decode to other vectors: with steps for each dimension
+                (``codec="uniform"``), or where vectors keep their lengths.
+        """
+        from pyterrier_lir.index import exports
+
+        progress = partial(_progress, "chunk", verbose)
+        exports.export_folder(self.store, Path(folder), checkpoint=checkpoint, progress=progress)
 
     # --- searching -------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.index.codebook import Codebook
 
 METADATA = "metadata.json"
+DOCNOS = "docnos.json"  # in folders that we have exported: the names of the documents, a list
 ADVICE = "Is the folder whole? Copy it again, or build the index from the documents: (encoder >> index).index(corpus)."
 
 Chunk = tuple[npt.NDArray[np.integer], npt.NDArray[np.uint8]]

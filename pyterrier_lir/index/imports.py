@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pyterrier_lir import kernels
 from pyterrier_lir.index import build, compress, fast_plaid, files, manifest, stanford
 from pyterrier_lir.index.codec import LEAST_NORM, Codec, norms_of
-from pyterrier_lir.index.foreign import METADATA, ForeignFolder, levels_of
+from pyterrier_lir.index.foreign import DOCNOS, METADATA, ForeignFolder, levels_of, read_json
 from pyterrier_lir.index.kmeans import Progress, grouped
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS
 from pyterrier_lir.index.segment import Segment
@@ -67,7 +67,7 @@ def import_folder(
     Args:
         folder: Of Stanford's ColBERT or of fast-plaid.
         path: Where the index will be.
-        docnos: The names of the documents in their order there; None for their numbers.
+        docnos: The names of the documents in their order there; None for those in ``docnos.json``, or else numbers.
         encoder: Fingerprint of the encoder, if known.
         progress: Wraps the chunks.
 
@@ -75,6 +75,8 @@ def import_folder(
         ValueError: If the folder is of another kind or damaged, docnos do not fit, or there is an index at ``path``.
     """
     source = open_folder(folder)
+    if docnos is None and (folder / DOCNOS).exists():
+        docnos = read_json(folder / DOCNOS, list)
     names = _docnos(docnos, len(source))
     path.mkdir(parents=True, exist_ok=True)
     with manifest.only_writer(path):
