@@ -1,20 +1,24 @@
 """Indexes of other engines: read as their documents say, whatever is wrong with them."""
 
+import ast
 import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
+import pyterrier as pt
 import pytest
 import torch
-from conftest import DATA
+from conftest import DATA, ROOT
 from test_compress import clustered, tree
 
 import pyterrier_lir as lir
-from pyterrier_lir.index.foreign import levels_of, residuals_of
-from pyterrier_lir.index.imports import recognise
+from pyterrier_lir.index.foreign import kind_of, levels_of, residuals_of
+from pyterrier_lir.index.plaid_folder import recognise
 
 LENGTHS = [[3, 0, 5, 1], [4], [2, 7, 0]]  # tokens of the documents of three chunks
 TOKENS = sum(map(sum, LENGTHS))
@@ -345,12 +349,12 @@ def test_other_folders_are_refused(tmp_path):
     folder = Original().fast_plaid(tmp_path / "pylate" / "fast_plaid_index")
     with pytest.raises(ValueError, match=r"Give .*pylate/fast_plaid_index\."):
         imported(tmp_path / "pylate", tmp_path / "i")
-    assert recognise(names_in(folder)) == "fast_plaid"
+    assert kind_of(names_in(folder)) == "fast_plaid"
     (folder / "0.passage_ids.npy").touch()  # as WARP's indexes have
-    assert recognise(names_in(folder)) is None
+    assert kind_of(names_in(folder)) is None
     with pytest.raises(ValueError, match="expected a PLAID index"):
         imported(folder, tmp_path / "i")
-    assert recognise(["centroids.pt", "metadata.json"]) is None
+    assert kind_of(["centroids.pt", "metadata.json"]) is None
 
 
 def test_an_index_is_not_replaced(tmp_path):
@@ -360,6 +364,54 @@ def test_an_index_is_not_replaced(tmp_path):
     with pytest.raises(ValueError, match="is built already; expected an empty path"):
         imported(folder, tmp_path / "i")
     assert tree(tmp_path / "i") == before
+
+
+# --- as an artifact -------------------------------------------------------------------------------------------
+
+
+def entry_points():
+    """The entry points as setup.py declares them; what is installed may be older."""
+    for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())):
+        if isinstance(node, ast.keyword) and node.arg == "entry_points":
+            return ast.literal_eval(node.value)
+    raise AssertionError("setup.py has no entry points")
+
+
+def test_pyterrier_recognises_folders(tmp_path, monkeypatch):
+    info = tmp_path / "site" / "declared-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: declared\nVersion: 1\n")
+    lines = [line for group, points in entry_points().items() for line in (f"[{group}]", *points)]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    original = Original()
+    for kind in ("stanford", "fast_plaid"):
+        folder = pt.Artifact.load(str(getattr(original, kind)(tmp_path / kind)))
+        assert repr(folder) == f"PlaidFolder({str(tmp_path / kind)!r})"
+        index = folder.to_lir(tmp_path / f"{kind}.lir", docnos=list("abcdefgh"), encoder="mine", verbose=False)
+        assert (index.docnos, index.store.encoder) == (list("abcdefgh"), "mine")
+        assert pt.Artifact.load(str(tmp_path / f"{kind}.lir")) == index
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "centroids.npy").touch()
+    with pytest.raises(ValueError, match="No implementation found"):
+        pt.Artifact.load(str(tmp_path / "other"))
+
+
+def test_recognising_looks_at_names_alone():
+    assert recognise("nowhere", ["centroids.pt", "buckets.pt", "metadata.json", "plan.json"]) == {
+        "type": "multivec_index", "format": "plaid", "package_hint": "pyterrier-lir",
+    }  # fmt: skip
+    assert recognise("nowhere", ["pt_meta.json", "segments"]) is None
+
+
+def test_recognising_loads_neither_torch_nor_kernels():
+    code = "import sys, pyterrier; before = set(sys.modules); import pyterrier_lir.index.plaid_folder as p; "
+    code += (
+        "p.recognise('', []); print(*sorted(n for n in set(sys.modules) - before if 'pyterrier' in n or n == 'torch'))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "pyterrier_lir.index.plaid_folder" in found
+    assert not {"torch", "pyterrier_lir.kernels", "pyterrier_lir.index.artifact"} & set(found)
 
 
 # --- a real one -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from pyterrier_lir.index.codebook import Codebook
 
 METADATA = "metadata.json"
 DOCNOS = "docnos.json"  # in folders that we have exported: the names of the documents, a list
+# What a folder must hold to be an index of some engine.
+FILES = {
+    "stanford": {"centroids.pt", "buckets.pt", METADATA},
+    "fast_plaid": {"centroids.npy", "bucket_weights.npy", METADATA},
+}
 ADVICE = "Is the folder whole? Copy it again, or build the index from the documents: (encoder >> index).index(corpus)."
 
 Chunk = tuple[npt.NDArray[np.integer], npt.NDArray[np.uint8]]
@@ -125,6 +130,13 @@ class ForeignFolder(ABC):
             raise ValueError(
                 f"{self.path} has {self.dim} dimensions of {self.nbits} bits; expected whole bytes. {ADVICE}"
             )
+
+
+def kind_of(names: Collection[str]) -> str | None:
+    """Whose index a folder with files of these names is: ``"stanford"``, ``"fast_plaid"``, or None."""
+    if any(name.endswith("passage_ids.npy") for name in names):
+        return None  # WARP's; it begins with the same files, but scores other vectors
+    return next((kind for kind, wanted in FILES.items() if wanted <= set(names)), None)
 
 
 def levels_of(residuals: npt.NDArray[np.uint8], nbits: int) -> npt.NDArray[np.uint8]:

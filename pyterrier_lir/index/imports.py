@@ -15,29 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir import kernels
-from pyterrier_lir.index import build, compress, fast_plaid, files, manifest, stanford
+from pyterrier_lir.index import build, compress, files, manifest
 from pyterrier_lir.index.codec import LEAST_NORM, Codec, norms_of
-from pyterrier_lir.index.foreign import DOCNOS, METADATA, ForeignFolder, levels_of, read_json
+from pyterrier_lir.index.fast_plaid import FastPlaidFolder
+from pyterrier_lir.index.foreign import DOCNOS, ForeignFolder, kind_of, levels_of, read_json
 from pyterrier_lir.index.kmeans import Progress, grouped
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS
 from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.stanford import StanfordFolder
 from pyterrier_lir.index.store import BUILD
 from pyterrier_lir.ragged import Ragged
 
 BLOCK = 1 << 14  # tokens that are converted at once
 NAME = "import"
 
-KINDS: dict[str, tuple[type[ForeignFolder], set[str]]] = {
-    "stanford": (stanford.StanfordFolder, {stanford.CENTROIDS, stanford.BUCKETS, METADATA}),
-    "fast_plaid": (fast_plaid.FastPlaidFolder, {fast_plaid.CENTROIDS, fast_plaid.WEIGHTS, METADATA}),
-}
-
-
-def recognise(names: Sequence[str]) -> str | None:
-    """Whose index a folder with files of these names is: ``"stanford"``, ``"fast_plaid"``, or None."""
-    if any(name.endswith("passage_ids.npy") for name in names):
-        return None  # WARP's; it begins with the same files, but scores other vectors
-    return next((kind for kind, (_, wanted) in KINDS.items() if wanted <= set(names)), None)
+KINDS: dict[str, type[ForeignFolder]] = {"stanford": StanfordFolder, "fast_plaid": FastPlaidFolder}
 
 
 def open_folder(path: Path) -> ForeignFolder:
@@ -47,7 +39,7 @@ def open_folder(path: Path) -> ForeignFolder:
         ValueError: If it is no folder of an engine that is known, or damaged.
     """
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-    kind = recognise(names)
+    kind = kind_of(names)
     if kind is None:
         inner = [name for name in ("fast_plaid_index",) if name in names]
         advice = f"Give {path / inner[0]}." if inner else "Give the folder with the centroids."
@@ -56,7 +48,7 @@ def open_folder(path: Path) -> ForeignFolder:
             f"{path} {found}; expected a PLAID index of Stanford's ColBERT (centroids.pt, buckets.pt, metadata.json) "
             f"or of fast-plaid (centroids.npy, bucket_weights.npy, metadata.json). {advice}"
         )
-    return KINDS[kind][0](path)
+    return KINDS[kind](path)
 
 
 def import_folder(
