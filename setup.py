@@ -129,7 +129,11 @@ setup(
         "docs": ["sphinx>=7", "furo", "sphinx-design"],
     },
     entry_points={
-        "pyterrier.artifact": ["multivec_index.lir = pyterrier_lir:LirIndex"],
+        "pyterrier.artifact": [
+            "multivec_index.lir = pyterrier_lir:LirIndex",
+            "multivec_index.plaid = pyterrier_lir:PlaidFolder",
+        ],
+        "pyterrier.artifact.metadata_adapter": ["plaid = pyterrier_lir.index.plaid_folder:recognise"],
         "pyterrier.dataset_provider": ["lir = pyterrier_lir.datasets:provider"],
     },
 )

@@ -14,6 +14,7 @@ _HOMES = {
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
     "Muvera": "retrieve.muvera",
+    "PlaidFolder": "index.plaid_folder",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
@@ -27,6 +28,7 @@ __all__ = [
     "LirIndex",
     "MaxSim",
     "Muvera",
+    "PlaidFolder",
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.experiment.plots import tradeoff_plot
     from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.plaid_folder import PlaidFolder
     from pyterrier_lir.reduce.pooling import TokenPooling
     from pyterrier_lir.reduce.pruning import TokenPruning
     from pyterrier_lir.reduce.truncate import Truncate

@@ -100,7 +100,7 @@ def test_heavy_libraries_load_late(path):
 def test_the_index_is_numpy(path):
     for module, _ in imports(path):
         assert module.split(".")[0] != "pandas"
-        assert module.split(".")[0] != "pyterrier" or path.name == "artifact.py"
+        assert module.split(".")[0] != "pyterrier" or path.name in {"artifact.py", "plaid_folder.py"}
 
 
 def test_the_walk_sees_imports():

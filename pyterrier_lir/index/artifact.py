@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,48 @@ class LirIndex(pt.Artifact, pt.Indexer):
         with manifest.only_writer(self._directory):
             abandon(self._directory)
 
+    @classmethod
+    def from_plaid(
+        cls,
+        folder: str | Path,
+        path: str | Path,
+        *,
+        docnos: Sequence[str] | None = None,
+        encoder: Encoder | str | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """Imports a PLAID index that Stanford's ColBERT or fast-plaid (PyLate) has written; nothing is encoded again.
+
+        Every method searches it, and documents can be added. Vectors are those of the folder, centroids, codebook and
+        levels, scaled back to unit length as these engines do.
+
+        Args:
+            folder: The folder with the centroids; in one of PyLate's that is ``fast_plaid_index``.
+            path: Where the index will be.
+            docnos: The names of the documents in their order there; None for those that `to_plaid` has noted, or else
+                their numbers, ``"0"``, ``"1"``, ... PyLate keeps names in a database of pickled objects, which is not
+                read.
+            encoder: The encoder of the documents, or its fingerprint, with which queries are then compared; None if it
+                is not known.
+            verbose: Show a progress bar.
+
+        Returns:
+            The index, ready to be searched.
+
+        Raises:
+            ValueError: If the folder is of another kind or damaged, if ``docnos`` do not fit, or if there is an index
+                at ``path``; nothing is left there then that could be taken for one.
+
+        >>> index = LirIndex.from_plaid("colbertv2/plaid", "passages.lir")  # doctest: +SKIP
+        """
+        from pyterrier_lir.index import imports
+
+        fingerprint = encoder if isinstance(encoder, str) or encoder is None else encoder.fingerprint
+        index = cls(path)
+        progress = partial(_progress, "chunk", verbose)
+        imports.import_folder(Path(folder), index._directory, docnos=docnos, encoder=fingerprint, progress=progress)
+        return index
+
     def unseen(self) -> Unseen:
         """Drops documents that are stored already: ``(index.unseen() >> encoder >> index.indexer(resume=True))``."""
         return Unseen(self)
@@ -205,6 +248,28 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def index_inputs(self) -> list[list[str]]:
         """The columns that indexing needs, for PyTerrier's schematics."""
         return self.indexer().index_inputs()
+
+    def to_plaid(self, folder: str | Path, *, checkpoint: str | None = None, verbose: bool = True) -> None:
+        """Exports the index as a PLAID folder of Stanford's ColBERT, which that code and what builds on it can search.
+
+        The folder decodes to the vectors that the index scores, centroids rounded to half precision. Documents are
+        numbered in the order of `docnos`, which go to ``docnos.json``; deleted ones stay behind. It takes a codec with
+        one codebook for all dimensions, since such a folder holds one: that of an imported index, or
+        ``indexer(codec="quantile")``.
+
+        Args:
+            folder: Where it will be; it must not exist.
+            checkpoint: The model of the documents, for Stanford's options; None to leave it out.
+            verbose: Show a progress bar.
+
+        Raises:
+            ValueError: If the folder exists, or would decode to other vectors: with steps for each dimension
+                (``codec="uniform"``), or where vectors keep their lengths.
+        """
+        from pyterrier_lir.index import exports
+
+        progress = partial(_progress, "chunk", verbose)
+        exports.export_folder(self.store, Path(folder), checkpoint=checkpoint, progress=progress)
 
     # --- searching -------------------------------------------------------------------------------------------
 
@@ -712,8 +777,13 @@ class LirIndexer(pt.Indexer):
         return f"{self.index_!r}.indexer({shown})"
 
     def _progress(self, items: Iterable[Any], stage: str, done: int, total: int | None) -> Iterable[Any]:
-        unit = "doc" if total is None else "segment"
-        return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not self.verbose)  # type: ignore
+        return _progress("doc" if total is None else "segment", self.verbose, items, stage, done, total)
+
+
+def _progress(
+    unit: str, verbose: bool, items: Iterable[Any], stage: str, done: int, total: int | None
+) -> Iterable[Any]:
+    return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not verbose)  # type: ignore
 
 
 class Unseen(LirTransformer):
