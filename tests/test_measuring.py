@@ -70,6 +70,15 @@ def test_a_plain_system_gets_plain_topics(fruit):
     assert found.results["encode_ms"][0] == 0
 
 
+def test_functions_may_read_embeddings(fruit):
+    encoder, index, topics, qrels = fruit
+    doubled = pt.apply.query_embs(lambda row: 2 * row["query_embs"]) >> index.exhaustive()
+    found = measure({"doubled": doubled, "exact": index.exhaustive()}, topics, qrels, "RR", encoder=encoder, warm_up=0)
+    assert found.results["RR"].tolist() == [1, 1]
+    scores = [found.rankings[name]["score"] for name in ("doubled", "exact")]
+    np.testing.assert_allclose(scores[0], 2 * scores[1], rtol=1e-5)
+
+
 def test_embeddings_that_came_along_have_no_time(fruit):
     encoder, index, topics, qrels = fruit
     found = measure({"exact": index.exhaustive()}, encoder.query_encoder()(topics), qrels, "RR", warm_up=0).results
