@@ -64,7 +64,7 @@ def test_a_plain_system_gets_plain_topics(fruit):
     encoder, index, topics, qrels = fruit
     first = First()
     found = measure({"first": first}, topics, qrels, "RR", encoder=encoder, warm_up=0)
-    assert first.columns == [["qid", "query"]] * 8
+    assert first.columns == [["qid", "query"]] * 9  # one trial, eight queries
     whole = encoder.query_encoder() >> index.exhaustive()  # encodes by itself: that is in its time
     assert measure({"whole": whole}, topics, qrels, "RR", warm_up=0).results["encode_ms"][0] == 0
     assert found.results["encode_ms"][0] == 0

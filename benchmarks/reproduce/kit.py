@@ -201,22 +201,28 @@ def figure(column: str, value: float | None) -> str:
 
 def page(paper: Paper, setting: Setting, table: str) -> str:
     """The table, what it was made with, and what differs from the paper."""
-    about, collection, args = (
-        environment.describe(args_threads := setting.args.threads),
-        setting.collection,
-        setting.args,
-    )
-    processor = about["processor"]
+    collection, args = setting.collection, setting.args
+    about, nbits = environment.describe(args.threads), setting.index.store.manifest["parameters"]["nbits"]
+    here = [
+        f"{collection.name}: {collection.num_documents:,} documents, {len(collection.topics):,} queries",
+        f"encoder {args.encoder} (`{setting.encoder.fingerprint}`)",
+        f"{nbits} bits",
+        f"{about['processor']['model']}, threads: {args.threads}, kernels `{about['kernels']}`",
+        f"load {os.getloadavg()[0]:.1f}",
+    ]
     lines = [
-        f"# {paper.title}", "",
-        f"Here: {collection.name}, {collection.num_documents:,} documents, {len(collection.topics):,} queries; encoder "
-        f"{args.encoder} (`{setting.encoder.fingerprint}`); {setting.index.store.manifest['parameters']['nbits']} bits; "
-        f"{processor['model']}, {args_threads} thread, kernels `{about['kernels']}`, load {os.getloadavg()[0]:.1f}. ms: "
-        "median of single queries, from the encoded query to the ranking.", "",
-        f"Paper: {paper.source}" if paper.source else "Paper: no figures are quoted.", "",
-        table, "",
-        "What differs: the model, the collection and the machine, unless they are the paper's: figures are not comparable "
-        "across columns then, only their order is.",
-        *paper.differs,
-    ]  # fmt: skip
+        f"# {paper.title}",
+        "",
+        f"Here: {'; '.join(here)}. ms: median of single queries, from the encoded query to the ranking.",
+        "",
+        f"Paper: {paper.source}" if paper.source else "Paper: no figures are quoted.",
+        "",
+        table,
+        "",
+        "What differs:",
+        "",
+        "- The model, the collection and the machine, unless they are the paper's. Then compare the order of the "
+        "systems, not their figures.",
+        *(f"- {sentence}" for sentence in paper.differs),
+    ]
     return "\n".join(lines)

@@ -25,7 +25,7 @@ PAPER = Paper(
         "PLAID": {"R@100": 0.903, "R@1000": 0.975},
     },
     [
-        "The encodings are searched exactly and are not centred, as in the paper; --center subtracts the mean token first.",
+        "The encodings are searched exactly and are not centred, as in the paper; --center changes that.",
         "The re-ranked row orders the 200 candidates of the shortest encoding by MaxSim.",
     ],
 )

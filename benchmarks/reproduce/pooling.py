@@ -16,13 +16,12 @@ import pyterrier_lir as lir
 
 FACTORS = {"hierarchical": (2, 3, 4, 6), "kmeans": (2, 4), "sequential": (2, 4)}
 PAPER = Paper(
-    "Clavié, Chaffin, Adams: Reducing the Footprint of Multi-Vector Retrieval with Minimal Performance Impact via Token "
-    "Pooling. 2024",
+    "Clavié, Chaffin, Adams: Reducing the Footprint of Multi-Vector Retrieval with Minimal Performance Impact via "
+    "Token Pooling. 2024",
     "",
     {},
     [
-        "The paper (arXiv:2409.14683) reports hardly any loss at factor 2 and a growing one from 3 on; its figures are "
-        "not quoted here, for want of a source that we have read.",
+        "The paper's figures (arXiv:2409.14683) are not quoted here, for want of a source that we have read.",
         "Pooled vectors are scaled to unit length. All indexes are made from the tokens that the first one stores, in "
         "16 bits if it was made by this kit, and searched exhaustively.",
     ],
