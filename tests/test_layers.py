@@ -36,7 +36,7 @@ HEAVY = {
     "transformers": {"encode"},
     "sentence_transformers": {"encode"},
     "faiss": {"retrieve"},
-    "scipy": {"reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
+    "scipy": {"experiment", "reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
     "matplotlib": {"experiment", "explain"},
     "ir_datasets": {"datasets", "experiment"},
 }
