@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyterrier_lir.experiment.plots import INK, MUTED
+from pyterrier_lir.figures import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,11 +44,9 @@ def difference_plot(
     Raises:
         ValueError: If the frame has not this measure or these systems, or they share no query.
     """
-    from matplotlib.figure import Figure
-
     values = differences(perquery, system, baseline, measure).to_numpy()
     wins, losses = int((values > 0).sum()), int((values < 0).sum())
-    figure = Figure(figsize=figsize, dpi=160, layout="constrained", facecolor="white")
+    figure = new_figure(figsize)
     axes = figure.add_subplot()
     axes.bar(np.arange(len(values)), values, width=0.9, color=np.where(values > 0, _UP, _DOWN), lw=0)
     axes.axhline(0, color=MUTED, lw=0.8)

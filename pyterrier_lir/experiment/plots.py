@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyterrier_lir.figures import new_figure
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -84,10 +86,8 @@ def tradeoff_plot(
     Raises:
         ValueError: If a column is missing, there are no rows, or a time is not positive.
     """
-    from matplotlib.figure import Figure
-
     _check(results, x, y, label)
-    figure = Figure(figsize=figsize, dpi=160, layout="constrained", facecolor="white")
+    figure = new_figure(figsize)
     axes = figure.add_subplot()
     front = pareto_front(results, x, y)
     _style(axes, xlabel or _AXES.get(x, x), y, title)
