@@ -20,6 +20,7 @@ _HOMES = {
     "ToyEncoder": "encode.toy",
     "Truncate": "reduce.truncate",
     "heatmap": "explain.heatmap",
+    "sweep": "experiment.sweeps",
     "tradeoff_plot": "experiment.plots",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "Truncate",
     "__version__",
     "heatmap",
+    "sweep",
     "tradeoff_plot",
 ]
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.plaid_folder import PlaidFolder
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("explain", "feedback", "rerank")
+_ROOMS = ("experiment", "explain", "feedback", "rerank")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyterrier as pt
 
 from pyterrier_lir import columns
+from pyterrier_lir.facts import facts_table, megabytes
 from pyterrier_lir.index import change, fit, manifest, scoring
 from pyterrier_lir.index.build import Parameters, abandon, build, interrupted
+from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store, spooled
 from pyterrier_lir.transformer import DOCS, LirTransformer
@@ -645,6 +647,34 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def __repr__(self) -> str:
         return f"LirIndex({str(self.path)!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts and sizes; of an index that is not built, the call that builds it."""
+        return facts_table(repr(self), self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        if not self.built:
+            waiting = sum(len(Segment(entry)) for entry in spooled(self._directory))
+            if not waiting:
+                return {"not built": "(encoder >> index).index(corpus)"}
+            resume = "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)"
+            return {"interrupted": f"{waiting:,} documents are stored", "go on with": resume}
+        try:
+            info = self.info()
+        except (OSError, ValueError) as error:
+            return {"cannot be opened": error}
+        vectors = f"{info['nbits']} bits per dimension, {info['centroids']:,} centroids"
+        per_token = f"{info['bytes_per_token']:,.0f} bytes per token"
+        derived = sorted(path for path in (self._directory / DERIVED).glob("*") if path.is_dir())
+        return {
+            "documents": f"{info['documents']:,}" + (f" ({info['deleted']:,} deleted)" if info["deleted"] else ""),
+            "tokens": f"{info['tokens']:,} of {info['dim']} dimensions",
+            "encoder": info["encoder"] or "not recorded",
+            "vectors": vectors + (", and as they came (fp16)" if info["keep_embs"] else ""),
+            "size": f"{megabytes(sum(info['bytes'].values()))}, {per_token}",
+            **{f"derived: {path.name}": megabytes(_folder_size(path)) for path in derived},
+            **({"advice": " ".join(info["advice"])} if info["advice"] else {}),
+        }
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LirIndex) and self._key() == other._key()
 
@@ -660,6 +690,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
 
     def _key(self) -> str:
         return str(self._directory.resolve())
+
+
+def _folder_size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class Info(dict[str, Any]):
