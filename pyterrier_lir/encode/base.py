@@ -12,6 +12,7 @@ import pyterrier as pt
 
 from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.facts import facts_table
 from pyterrier_lir.transformer import LirTransformer
 
 
@@ -98,6 +99,13 @@ class Encoder(LirTransformer):
     def text_fields(self) -> tuple[str, ...]:
         """The columns that make up a document's text."""
         return (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
+
+    def facts(self) -> dict[str, object]:
+        """What a notebook shows of the encoder. Loads nothing."""
+        return {"fingerprint": self.fingerprint}
+
+    def _repr_html_(self) -> str:
+        return facts_table(repr(self), self.facts() | {"text of a document": " + ".join(self.text_fields())})
 
 
 class QueryEncoder(LirTransformer):

@@ -7,12 +7,14 @@ run in half precision while projection and normalisation stay in float32, the pa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +59,8 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     source = str(minilm_folder()) if name == MINILM else name
     check_device(device)
     try:
-        model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+        with _quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
+            model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
     except OSError as error:
         raise OSError(_not_found(name, error)) from error
     if not _brings_projection(source, hub.get("revision")):
@@ -299,6 +302,26 @@ def save(model: MultiVectorEncoder, path: Path) -> None:
         unfinished = Path(folder, path.name)
         model.save_pretrained(str(unfinished), create_model_card=False)
         unfinished.rename(path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps out a progress bar of a second, and the news that a dense checkpoint is read as a multi-vector one."""
+    from transformers.utils import logging as transformers_logging
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Converting ")
+
+    logger = logging.getLogger("sentence_transformers.base.model")
+    shown = transformers_logging.is_progress_bar_enabled()
+    logger.addFilter(is_news)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_news)
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _brings_projection(source: str, revision: str | None) -> bool:

@@ -239,6 +239,28 @@ class LateInteractionEncoder(Encoder):
         tokenizer = self.load().tokenizer
         return [tokenizer.convert_ids_to_tokens(int(i)) if i >= 0 else "" for i in ids]
 
+    def facts(self) -> dict[str, object]:
+        """Model, dimensions, lengths, device and fingerprint; before the model is loaded, what was asked for."""
+        model = self._loaded
+        if model is None:
+            wanted = {
+                "dimensions": self.dim,
+                "query length": self.query_length,
+                "document length": self.document_length,
+            }
+            given = {name: value for name, value in wanted.items() if value is not None}
+            return {"model": self.model, **given, "not loaded": "until the first text is encoded, or by encoder.load()"}
+        query_length, document_length = checkpoint.lengths(model)
+        backbone = next(model[0].parameters())
+        return {
+            "model": self.model,
+            "dimensions": self.embedding_dim,
+            "query length": f"at most {query_length} tokens",
+            "document length": f"at most {document_length} tokens",
+            "device": f"{', '.join(self._devices(model))} ({str(backbone.dtype).removeprefix('torch.')})",
+            "fingerprint": self.fingerprint,
+        }
+
     def mask_weighting(self, *, structure: bool = True) -> MaskWeighting:
         """Spreads the weights of the query's [MASK] rows. See `feedback.mask_weighting.MaskWeighting`. Loads the model.
 

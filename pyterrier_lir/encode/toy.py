@@ -64,6 +64,10 @@ class ToyEncoder(Encoder):
         """The word of each id; of words that this encoder has not met, the number."""
         return [self._words.get(int(i), f"#{i}") for i in ids]
 
+    def facts(self) -> dict[str, object]:
+        """Dimensions and fingerprint."""
+        return {"dimensions": self.dim, "fingerprint": self.fingerprint}
+
     def _encode(self, text: str) -> Encoded:
         words = _WORD.findall(text.lower())
         self._words |= {_word_id(word): word for word in words}

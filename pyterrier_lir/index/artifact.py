@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from os import PathLike
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyterrier as pt
 
 from pyterrier_lir import columns, options
+from pyterrier_lir.facts import facts_table, megabytes
 from pyterrier_lir.index import change, fit, manifest, scoring
 from pyterrier_lir.index.build import Parameters, abandon, build, interrupted
+from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store, spooled
 from pyterrier_lir.transformer import DOCS, LirTransformer
@@ -203,6 +206,48 @@ class LirIndex(pt.Artifact, pt.Indexer):
         with manifest.only_writer(self._directory):
             abandon(self._directory)
 
+    @classmethod
+    def from_plaid(
+        cls,
+        folder: str | Path,
+        path: str | Path,
+        *,
+        docnos: Sequence[str] | None = None,
+        encoder: Encoder | str | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """Imports a PLAID index that Stanford's ColBERT or fast-plaid (PyLate) has written; nothing is encoded again.
+
+        Every method searches it, and documents can be added. Vectors are those of the folder, centroids, codebook and
+        levels, scaled back to unit length as these engines do.
+
+        Args:
+            folder: The folder with the centroids; in one of PyLate's that is ``fast_plaid_index``.
+            path: Where the index will be.
+            docnos: The names of the documents in their order there; None for those that `to_plaid` has noted, or else
+                their numbers, ``"0"``, ``"1"``, ... PyLate keeps names in a database of pickled objects, which is not
+                read.
+            encoder: The encoder of the documents, or its fingerprint, with which queries are then compared; None if it
+                is not known.
+            verbose: Show a progress bar.
+
+        Returns:
+            The index, ready to be searched.
+
+        Raises:
+            ValueError: If the folder is of another kind or damaged, if ``docnos`` do not fit, or if there is an index
+                at ``path``; nothing is left there then that could be taken for one.
+
+        >>> index = LirIndex.from_plaid("colbertv2/plaid", "passages.lir")  # doctest: +SKIP
+        """
+        from pyterrier_lir.index import imports
+
+        fingerprint = encoder if isinstance(encoder, str) or encoder is None else encoder.fingerprint
+        index = cls(path)
+        progress = partial(_progress, "chunk", verbose)
+        imports.import_folder(Path(folder), index._directory, docnos=docnos, encoder=fingerprint, progress=progress)
+        return index
+
     def unseen(self) -> Unseen:
         """Drops documents that are stored already: ``(index.unseen() >> encoder >> index.indexer(resume=True))``."""
         return Unseen(self)
@@ -210,6 +255,28 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def index_inputs(self) -> list[list[str]]:
         """The columns that indexing needs, for PyTerrier's schematics."""
         return self.indexer().index_inputs()
+
+    def to_plaid(self, folder: str | Path, *, checkpoint: str | None = None, verbose: bool = True) -> None:
+        """Exports the index as a PLAID folder of Stanford's ColBERT, which that code and what builds on it can search.
+
+        The folder decodes to the vectors that the index scores, centroids rounded to half precision. Documents are
+        numbered in the order of `docnos`, which go to ``docnos.json``; deleted ones stay behind. It takes a codec with
+        one codebook for all dimensions, since such a folder holds one: that of an imported index, or
+        ``indexer(codec="quantile")``.
+
+        Args:
+            folder: Where it will be; it must not exist.
+            checkpoint: The model of the documents, for Stanford's options; None to leave it out.
+            verbose: Show a progress bar.
+
+        Raises:
+            ValueError: If the folder exists, or would decode to other vectors: with steps for each dimension
+                (``codec="uniform"``), or where vectors keep their lengths.
+        """
+        from pyterrier_lir.index import exports
+
+        progress = partial(_progress, "chunk", verbose)
+        exports.export_folder(self.store, Path(folder), checkpoint=checkpoint, progress=progress)
 
     # --- searching -------------------------------------------------------------------------------------------
 
@@ -592,6 +659,34 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def __repr__(self) -> str:
         return f"LirIndex({str(self.path)!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts and sizes; of an index that is not built, the call that builds it."""
+        return facts_table(repr(self), self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        if not self.built:
+            waiting = sum(len(Segment(entry)) for entry in spooled(self._directory))
+            if not waiting:
+                return {"not built": "(encoder >> index).index(corpus)"}
+            resume = "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)"
+            return {"interrupted": f"{waiting:,} documents are stored", "go on with": resume}
+        try:
+            info = self.info()
+        except (OSError, ValueError) as error:
+            return {"cannot be opened": error}
+        vectors = f"{info['nbits']} bits per dimension, {info['centroids']:,} centroids"
+        per_token = f"{info['bytes_per_token']:,.0f} bytes per token"
+        derived = sorted(path for path in (self._directory / DERIVED).glob("*") if path.is_dir())
+        return {
+            "documents": f"{info['documents']:,}" + (f" ({info['deleted']:,} deleted)" if info["deleted"] else ""),
+            "tokens": f"{info['tokens']:,} of {info['dim']} dimensions",
+            "encoder": info["encoder"] or "not recorded",
+            "vectors": vectors + (", and as they came (fp16)" if info["keep_embs"] else ""),
+            "size": f"{megabytes(sum(info['bytes'].values()))}, {per_token}",
+            **{f"derived: {path.name}": megabytes(_folder_size(path)) for path in derived},
+            **({"advice": " ".join(info["advice"])} if info["advice"] else {}),
+        }
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LirIndex) and self._key() == other._key()
 
@@ -607,6 +702,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
 
     def _key(self) -> str:
         return str(self._directory.resolve())
+
+
+def _folder_size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class Info(dict[str, Any]):
@@ -724,8 +823,13 @@ class LirIndexer(pt.Indexer):
         return f"{self.index_!r}.indexer({shown})"
 
     def _progress(self, items: Iterable[Any], stage: str, done: int, total: int | None) -> Iterable[Any]:
-        unit = "doc" if total is None else "segment"
-        return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not self.verbose)  # type: ignore
+        return _progress("doc" if total is None else "segment", self.verbose, items, stage, done, total)
+
+
+def _progress(
+    unit: str, verbose: bool, items: Iterable[Any], stage: str, done: int, total: int | None
+) -> Iterable[Any]:
+    return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not verbose)  # type: ignore
 
 
 def _records(corpus: Any) -> Iterator[Any]:

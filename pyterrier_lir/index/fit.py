@@ -18,7 +18,8 @@ def residuals(store: Store) -> dict[str, float | None]:
     trained = store.manifest["trained"]
     tokens = sum(segment.num_tokens for segment in store.segments) - trained["tokens"]
     norms = sum(segment.folder.meta["residual_norms"] for segment in store.segments) - trained["residual_norms"]
-    before = trained["residual_norms"] / 1e6 / trained["tokens"] if trained["tokens"] else None
+    # An imported index does not say how far its tokens lay from their centroids.
+    before = trained["residual_norms"] / 1e6 / trained["tokens"] if trained["residual_norms"] else None
     return {"residual": before, "residual_added": norms / 1e6 / tokens if tokens > 0 and norms > 0 else None}
 
 

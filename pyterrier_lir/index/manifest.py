@@ -169,10 +169,11 @@ def read_deleted(path: Path, manifest: Manifest) -> Docids:
 
 def sweep(path: Path, manifest: Manifest) -> None:
     """Removes what the manifest does not name: what it replaced, and what a writer left that was killed."""
-    live = {*manifest["segments"], manifest["codec"], manifest["deletions"] and Path(manifest["deletions"]).name}
+    names = [f"{SEGMENTS}/{name}" for name in manifest["segments"]]
+    live = {path / name for name in (*names, f"{CODECS}/{manifest['codec']}", manifest["deletions"] or "")}
     for folder in (SEGMENTS, CODECS, DELETED):
-        for entry in (path / folder).iterdir() if (path / folder).exists() else ():
-            if entry.name not in live:
+        for entry in list((path / folder).iterdir()) if (path / folder).exists() else ():
+            if entry not in live:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
     derived.sweep(path / DERIVED, manifest["sha256"])
 

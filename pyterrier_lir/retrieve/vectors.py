@@ -138,21 +138,23 @@ class Faiss:
             top = kernels.top_k(products, k)
             return self.docids[rows[top]], products[top]
         with _threads(num_threads):
-            params = self._params(effort, k, wanted)
-            found, rows = self.index.search(query[None], min(k, len(self.docids)), params=params)
-        products, rows = found[0][rows[0] >= 0], rows[0][rows[0] >= 0]
-        order = np.lexsort((rows, -products))
+            count = k if wanted is None else k + int((~wanted.mask[self.docids]).sum())  # the deleted may come first
+            found, rows = self.index.search(
+                query[None], min(count, len(self.docids)), params=self._effort(effort, count)
+            )
+        keep = rows[0] >= 0
+        if wanted is not None:
+            keep[keep] = wanted.mask[self.docids[rows[0][keep]]]
+        products, rows = found[0][keep], rows[0][keep]
+        order = np.lexsort((rows, -products))[:k]
         return self.docids[rows[order]], products[order]
 
-    def _params(self, effort: int | None, k: int, wanted: Subset | None) -> Any:
+    def _effort(self, effort: int | None, count: int) -> Any:
         import faiss
 
-        among = {} if wanted is None else {"sel": faiss.IDSelectorBatch(_rows(self.docids, wanted))}
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(effort or 64, k), **among)
-        if self.kind == "ivfpq":
-            return faiss.SearchParametersIVF(nprobe=effort or 16, **among)
-        return faiss.SearchParameters(**among) if among else None
+            return faiss.SearchParametersHNSW(efSearch=max(effort or 64, count))
+        return faiss.SearchParametersIVF(nprobe=effort or 16) if self.kind == "ivfpq" else None
 
     def _products(self, query: Floats, rows: Docids) -> Floats:
         products = np.zeros(len(rows), dtype=np.float32)
