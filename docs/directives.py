@@ -1,7 +1,8 @@
 """The directives of PyTerrier's documentation that our pages use, without its network look-ups.
 
-``.. schematic::`` runs a pipeline's code and draws it, ``.. cite.dblp::`` names a paper, ``.. how-to::`` is a section with
-a question for its title. PyTerrier's own versions do more (BibTeX, an index of all questions); the pages are the same.
+``.. schematic::`` runs a pipeline's code and draws it, ``.. cite.dblp::`` names a paper, ``.. how-to::`` is a section
+with a question for its title. PyTerrier's own versions do more (BibTeX, an index of all questions); the pages are the
+same.
 """
 
 import ast

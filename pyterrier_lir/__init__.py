@@ -62,7 +62,10 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; expected one of {', '.join(__all__)}. What searches an "
+            "index is its method: index.plaid(), index.warp(), index.maxsim() ..."
+        )
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
