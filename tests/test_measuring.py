@@ -286,6 +286,14 @@ def test_several_baselines_have_letters(fruit):
     assert "than first (a) or exact (b) (paired t-test, Holm-corrected per measure and baseline, p < 0.05)" in text
 
 
+def test_costs_are_no_measures(fruit):
+    encoder, index, topics, qrels = fruit
+    results = measure({"plaid": index.plaid()}, topics, qrels, [nDCG @ 10, AP], encoder=encoder, warm_up=0).results
+    assert table(results, format="markdown").splitlines() == [
+        "| system | nDCG@10 | AP |", "| --- | ---: | ---: |", "| plaid | **1.000** | **1.000** |",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("arguments", "words"), [({"format": "html"}, "html"), ({"measures": ["P@5"]}, "P@5")])
 def test_tables_that_cannot_be_written(arguments, words):
     with pytest.raises(ValueError, match=words):
