@@ -100,7 +100,7 @@ class CorpusGraph:
         docs, neighbours = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for query in frames.queries(frame, store.dim):
             if len(query.embs):
-                near = plaid.search(store, query, None, count).docids
+                near = plaid.retrieve(store, query, None, count).docids
                 docs.append(np.full(len(near), docids[query.rows[0]]))
                 neighbours.append(near)
         pairs = np.stack([np.concatenate(docs), np.concatenate(neighbours)])
