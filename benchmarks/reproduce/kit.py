@@ -207,7 +207,8 @@ def page(paper: Paper, setting: Setting, table: str) -> str:
         f"{collection.name}: {collection.num_documents:,} documents, {len(collection.topics):,} queries",
         f"encoder {args.encoder} (`{setting.encoder.fingerprint}`)",
         f"{nbits} bits",
-        f"{about['processor']['model']}, threads: {args.threads}, kernels `{about['kernels']}`",
+        f"{about['processor']['model']}, {about['processor']['cores']} cores, threads: {args.threads}, "
+        f"kernels `{about['kernels']}`",
         f"load {os.getloadavg()[0]:.1f}",
     ]
     lines = [

@@ -108,7 +108,9 @@ def systems(setting: Setting) -> dict[str, pt.Transformer]:
     single = lir.LirIndex(setting.folder / f"one-vector-{setting.encoder.fingerprint}.lir")
     if not single.built:
         mean = lir.TokenPooling(10**6, protected=0)
-        (mean >> single.indexer(keep_embs=True, **threads)).index(index.get_corpus_iter())
+        (mean >> single.unseen() >> single.indexer(keep_embs=True, resume=True, **threads)).index(
+            index.get_corpus_iter()
+        )
     mean_query = pt.apply.query_embs(lambda row: row["query_embs"].mean(axis=0, keepdims=True))
     return {
         "BM25": setting.bm25(1000),

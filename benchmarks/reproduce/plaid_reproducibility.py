@@ -25,8 +25,8 @@ PAPER = Paper(
         "LADR (1000, 128, 50)": {"RR@10": 0.395, "R@1000": 0.964, "ms": 180.0},
     },
     [
-        "PLAID (nprobe, threshold, ndocs) returns at most ndocs / 4 documents in the paper; here as well, if that is "
-        "asked for as here. LADR (documents of BM25, neighbours, depth), adaptive.",
+        "PLAID (nprobe, threshold, ndocs) returns at most ndocs / 4 documents in the paper; the rows here ask for "
+        "so many. LADR (documents of BM25, neighbours, depth), adaptive.",
         "The paper's figures of re-ranked BM25 and its rank-biased overlap with exhaustive search are not quoted here.",
         "The neighbours of LADR are those of late interaction here.",
     ],

@@ -41,7 +41,7 @@ def systems(setting: Setting) -> dict[str, pt.Transformer]:
 def _indexed(setting: Setting, name: str, reduction: pt.Transformer | None) -> lir.LirIndex:
     index = lir.LirIndex(setting.folder / f"pooling-{setting.encoder.fingerprint}-{setting.args.nbits}bit-{name}.lir")
     if not index.built:
-        indexer = index.indexer(nbits=setting.args.nbits, **setting.threads)
+        indexer = index.unseen() >> index.indexer(nbits=setting.args.nbits, resume=True, **setting.threads)
         (indexer if reduction is None else reduction >> indexer).index(setting.index.get_corpus_iter())
     return index
 
