@@ -67,6 +67,12 @@ def test_the_pages_can_be_read_by_the_test():
     assert sum(kind == "python" for page in PAGES for _, kind, _, _ in blocks(page)) >= 25
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_is_no_wider_than_a_page(page):
+    for line, kind, _, code in blocks(page):
+        assert max(map(len, code.splitlines())) <= 86, f"{page.name}:{line}: {kind}"
+
+
 def test_sphinx_builds_the_pages_without_warnings(tmp_path):
     pytest.importorskip("sphinx", reason="needs Sphinx: pip install 'pyterrier-lir[docs]'")
     pytest.importorskip("furo", reason="needs furo: pip install 'pyterrier-lir[docs]'")
