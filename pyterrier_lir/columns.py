@@ -38,6 +38,7 @@ DOC_VEC = "doc_vec"
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+Docids = npt.NDArray[np.int64]
 
 
 def as_matrix(value: Any, column: str, dim: int | None = None) -> Floats:

@@ -342,7 +342,7 @@ def test_killed_at_any_moment_and_resumed(tmp_path):
     assert "spool" in stages
 
 
-@pytest.mark.parametrize("stage", ["_train", "_compress", "_finish"])
+@pytest.mark.parametrize("stage", ["_train", "compress_all", "name_segment", "merge"])
 def test_interrupted_in_a_later_stage(tmp_path, monkeypatch, stage):
     build(tmp_path / "whole", documents(100))
 
@@ -361,7 +361,7 @@ def test_interrupted_in_a_later_stage(tmp_path, monkeypatch, stage):
     assert tree(tmp_path / "i") == tree(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("stage", ["_compress", "_finish"])
+@pytest.mark.parametrize("stage", ["compress_all", "merge"])
 def test_documents_that_come_after_training_are_trained_on(tmp_path, monkeypatch, stage):
     docs = list(documents(100))
     build(tmp_path / "whole", docs)

@@ -219,7 +219,7 @@ def test_something_else_lies_there(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"mode": "append"}, {"segment_mb": 0}, {"memory_mb": -1}, {"nbits": 3}, {"centroids": 0}, {"num_threads": 0}],
+    [{"mode": "twice"}, {"segment_mb": 0}, {"memory_mb": -1}, {"nbits": 3}, {"centroids": 0}, {"num_threads": 0}],
 )
 def test_bad_options(tmp_path, options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} is .*expected"):

@@ -711,9 +711,12 @@ with kernels.forced(sys.argv[1]):
                 for nbits in (1, 2, 4, 8):
                     packed = bytes_of(18, -(-dim // (8 // nbits)))
                     inv_norm, table = bytes_of(18), floats_of(256)
-                    kernels.maxsim_codes(
-                        scores, query, scale, scale, codes, packed, inv_norm, table, offsets, nbits=nbits
-                    )
+                    levels = bytes_of(2**nbits) >> 1
+                    for level_table in (None, guarded(levels)) if nbits < 8 else (None,):
+                        kernels.maxsim_codes(
+                            scores, query, scale, scale, codes, packed, inv_norm, table, offsets, nbits=nbits,
+                            level_table=level_table,
+                        )
                 kernels.centroid_maxsim(bytes_of(20, columns), n, codes, offsets)
             kernels.centroid_scores(query, scale, int8_of(20, dim), floats_of(20))
             kernels.score_table(scores, n)

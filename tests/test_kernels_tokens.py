@@ -608,16 +608,18 @@ with kernels.forced(sys.argv[1]):
             scores = floats_of(20, -(-n // 16) * 16)
             for nbits in (1, 2, 4, 8):
                 inv_norm, table = bytes_of(37), floats_of(256)
-                for num_threads in (1, 3):
+                levels = None if nbits == 8 else guarded(bytes_of(2**nbits) >> 1)
+                for num_threads, level_table in ((1, None), (1, levels), (3, levels)):
                     kernels.scan_cells(
                         cells, floats_of(n, 3), query, scale, scale, cell_offsets, guarded_ints(9, 37),
                         bytes_of(*kernels.blocks_shape(37, dim, nbits)), inv_norm, table, nbits=nbits,
-                        num_threads=num_threads,
+                        level_table=level_table, num_threads=num_threads,
                     )
                 for kind in (np.uint16, np.int32):
                     kernels.top_tokens_codes(
                         scores, query, scale, scale, guarded(guarded_ints(20, 37).astype(kind)),
-                        bytes_of(37, -(-dim // (8 // nbits))), inv_norm, table, cell_offsets, nbits=nbits, count=7
+                        bytes_of(37, -(-dim // (8 // nbits))), inv_norm, table, cell_offsets, nbits=nbits,
+                        level_table=levels, count=7
                     )
             groups = guarded(np.tile(np.arange(5, dtype=np.int32), (n, 1)))
             kernels.top_cells_in_groups(query, scale, int8_of(37, dim), floats_of(37), cell_offsets, groups, 3)

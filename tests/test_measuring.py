@@ -64,10 +64,19 @@ def test_a_plain_system_gets_plain_topics(fruit):
     encoder, index, topics, qrels = fruit
     first = First()
     found = measure({"first": first}, topics, qrels, "RR", encoder=encoder, warm_up=0)
-    assert first.columns == [["qid", "query"]] * 8
+    assert first.columns == [["qid", "query"]] * 9  # one trial, eight queries
     whole = encoder.query_encoder() >> index.exhaustive()  # encodes by itself: that is in its time
     assert measure({"whole": whole}, topics, qrels, "RR", warm_up=0).results["encode_ms"][0] == 0
     assert found.results["encode_ms"][0] == 0
+
+
+def test_functions_may_read_embeddings(fruit):
+    encoder, index, topics, qrels = fruit
+    doubled = pt.apply.query_embs(lambda row: 2 * row["query_embs"]) >> index.exhaustive()
+    found = measure({"doubled": doubled, "exact": index.exhaustive()}, topics, qrels, "RR", encoder=encoder, warm_up=0)
+    assert found.results["RR"].tolist() == [1, 1]
+    scores = [found.rankings[name]["score"] for name in ("doubled", "exact")]
+    np.testing.assert_allclose(scores[0], 2 * scores[1], rtol=1e-5)
 
 
 def test_embeddings_that_came_along_have_no_time(fruit):
@@ -275,6 +284,14 @@ def test_several_baselines_have_letters(fruit):
         "system | RR", "--- | ---:", "first (a) | 0.125 -b", "exact (b) | **1.000** +a", "one | **1.000** +a",
     ]  # fmt: skip
     assert "than first (a) or exact (b) (paired t-test, Holm-corrected per measure and baseline, p < 0.05)" in text
+
+
+def test_costs_are_no_measures(fruit):
+    encoder, index, topics, qrels = fruit
+    results = measure({"plaid": index.plaid()}, topics, qrels, [nDCG @ 10, AP], encoder=encoder, warm_up=0).results
+    assert table(results, format="markdown").splitlines() == [
+        "| system | nDCG@10 | AP |", "| --- | ---: | ---: |", "| plaid | **1.000** | **1.000** |",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "words"), [({"format": "html"}, "html"), ({"measures": ["P@5"]}, "P@5")])

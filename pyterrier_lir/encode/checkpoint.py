@@ -50,20 +50,51 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
 
     Raises:
         ImportError: If ``"minilm"`` is asked for and its package is not installed.
-        ValueError: If the packaged model is not the expected one.
+        OSError: If there is no such checkpoint, or the hub cannot be reached.
+        ValueError: If the packaged model is not the expected one, or there is no such device.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
     source = str(minilm_folder()) if name == MINILM else name
-    with _quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
-        model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+    check_device(device)
+    try:
+        with _quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
+            model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+    except OSError as error:
+        raise OSError(_not_found(name, error)) from error
     if not _brings_projection(source, hub.get("revision")):
         for position in reversed([i for i, module in enumerate(model) if isinstance(module, Dense)]):
             del model[position]  # appended by sentence-transformers, with random weights
     if name == MINILM:
         model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
     return model
+
+
+def _not_found(name: str, error: OSError) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"The model {name!r} cannot be loaded ({reason}); expected a folder, or a name on the Hugging Face hub that is "
+        "in the cache or can be reached (HF_HUB_OFFLINE=1 forbids that). Check the spelling, download it where there "
+        'is a network and give the folder, or take the packaged model: LateInteractionEncoder("minilm").'
+    )
+
+
+def check_device(device: str | None) -> None:
+    """Refuses a device that torch does not know or does not see.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    import torch
+
+    try:
+        kind = "cpu" if device is None else torch.device(device).type
+    except (RuntimeError, TypeError):
+        kind = ""
+    if not kind or (kind == "cuda" and not torch.cuda.is_available()):
+        expected = '"cpu", as torch sees no GPU here' if kind else '"cpu", "cuda", "cuda:1" or the like'
+        raise ValueError(f"device is {device!r}; expected {expected}. Leave device out to have it chosen.")
 
 
 def has_projection(model: MultiVectorEncoder) -> bool:

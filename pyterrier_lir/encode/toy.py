@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyterrier_lir.columns import Ints
-from pyterrier_lir.encode.base import Encoded, Encoder
+from pyterrier_lir.encode.base import Encoded, Encoder, check_texts
 
 _WORD = re.compile(r"\w+")
 
@@ -53,6 +53,7 @@ class ToyEncoder(Encoder):
 
     def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
         """One row per word, in lower case; a blank text has no rows."""
+        check_texts(texts)
         return [self._encode(text) for text in texts]
 
     def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:

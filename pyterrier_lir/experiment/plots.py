@@ -101,9 +101,13 @@ def tradeoff_plot(
 
 
 def _check(results: pd.DataFrame, x: str, y: str, label: str) -> None:
-    missing = [column for column in (x, y, label) if column not in results.columns]
+    there = list(getattr(results, "columns", ()))
+    missing = [column for column in (x, y, label) if column not in there]
     if missing:
-        raise ValueError(f"the results have no column {missing[0]!r}; expected one of {list(results.columns)}.")
+        raise ValueError(
+            f"the results, a {type(results).__name__}, have no column {missing[0]!r}, only {there}; expected a frame "
+            'with one row per system. Name its columns: tradeoff_plot(results, x="mrt", y="nDCG@10").'
+        )
     if not len(results):
         raise ValueError("the results have no rows; expected one per system.")
     if not (results[x] > 0).all():

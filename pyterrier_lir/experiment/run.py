@@ -121,7 +121,7 @@ def run_experiment(
     folder = Path(folder) / collection.label
     name = f"{safe_name(encoder.fingerprint)}-{nbits}bit{'-fp16' if keep_embs else ''}.lir"
     options = {"nbits": nbits, "keep_embs": keep_embs}
-    index, seconds = _index(collection, encoder, Path(index_path or folder / name), options)
+    index, seconds = open_index(collection, encoder, Path(index_path or folder / name), options)
     parts = Parts(
         index, encoder, lambda k: bm25(collection.corpus(), folder / "bm25", k), collection.text_loader, num_threads
     )  # fmt: skip
@@ -171,7 +171,7 @@ def _choose_baseline(specs: list[Spec], baseline: str | None) -> str | None:
     return chosen if len(names) > 1 else None
 
 
-def _index(
+def open_index(
     collection: Collection, encoder: Encoder, path: Path, options: dict[str, Any]
 ) -> tuple[LirIndex, float | None]:
     """The index of the collection, and the seconds it took to make, if it was made now."""

@@ -36,7 +36,7 @@ def table(
     Args:
         results: ``experiment.measure(...).results``, or what `pt.Experiment` returns, with or without a baseline.
         format: ``"latex"`` (needs the packages booktabs and caption's defaults) or ``"markdown"``.
-        measures: The columns to print as measures; None for those that were compared, or else all numbers.
+        measures: The columns to print as measures; None for those with the name of a measure of ir_measures.
         columns: Further columns, such as ``{"retrieve_ms": "ms"}``: heading by column, printed with two decimals.
         digits: Decimals of a measure.
         alpha: The level of significance.
@@ -58,7 +58,7 @@ def table(
     if format not in ("latex", "markdown"):
         raise ValueError(f'format is {format!r}; expected "latex" or "markdown".')
     compared = _p_values(results)
-    chosen = list(measures) if measures is not None else _measures(results, compared)
+    chosen = list(measures) if measures is not None else _measures(results)
     more = dict(columns or {})
     for column in ("name", *chosen, *more):
         if column not in results.columns:
@@ -97,10 +97,18 @@ def _baseline(results: pd.DataFrame, measure: str) -> str:
     return str(results["name"][results[f"{measure} +"].isna()].iloc[0])
 
 
-def _measures(results: pd.DataFrame, compared: dict[tuple[str, str], str]) -> list[str]:
-    names = {measure for measure, _base in compared}
-    numbers = results.select_dtypes("number").columns
-    return [column for column in numbers if column in names or not names]
+def _measures(results: pd.DataFrame) -> list[str]:
+    return [column for column in results.select_dtypes("number").columns if _is_measure(str(column))]
+
+
+def _is_measure(name: str) -> bool:
+    import ir_measures
+
+    try:
+        ir_measures.parse_measure(name)
+    except (ValueError, NameError):
+        return False
+    return True
 
 
 def _letters(results: pd.DataFrame, compared: dict[tuple[str, str], str]) -> dict[str, str]:

@@ -54,6 +54,8 @@ def explained(row: Mapping[str, Any], *names: str) -> list[Any]:
     Raises:
         ValueError: If it has them not.
     """
+    if getattr(row, "ndim", 1) != 1:
+        raise ValueError(f"a frame of {len(row)} rows was given; expected one of them: explained.iloc[0].")
     missing = [name for name in names if name not in row]
     if missing:
         raise ValueError(

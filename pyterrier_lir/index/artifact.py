@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyterrier as pt
 
-from pyterrier_lir import columns
+from pyterrier_lir import columns, options
 from pyterrier_lir.facts import facts_table, megabytes
-from pyterrier_lir.index import scoring
-from pyterrier_lir.index.build import Parameters, build
+from pyterrier_lir.index import change, fit, manifest, scoring
+from pyterrier_lir.index.build import Parameters, abandon, build, interrupted
+from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.store import DERIVED, SEGMENTS, Store, read_manifest, spooled
+from pyterrier_lir.index.store import Store, spooled
 from pyterrier_lir.transformer import DOCS, LirTransformer
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 
+@options.listed_by
 class LirIndex(pt.Artifact, pt.Indexer):
     """A multi-vector index: build it once, search it with every method.
 
@@ -56,6 +61,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
     ARTIFACT_PACKAGE_HINT = "pyterrier-lir"
 
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, (str, PathLike)):
+            raise ValueError(f'path is {path!r}; expected the folder of the index: LirIndex("my.lir").')
         super().__init__(path)
         self._store: Store | None = None
 
@@ -71,6 +78,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
         mode: str = "create",
         resume: bool = False,
         nbits: int = 4,
+        codec: str = "uniform",
         centroids: int | None = None,
         keep_embs: bool = False,
         seed: int = 0,
@@ -82,10 +90,13 @@ class LirIndex(pt.Artifact, pt.Indexer):
         """The last stage of an indexing pipeline.
 
         Args:
-            mode: ``"create"`` refuses an index that is built; ``"overwrite"`` replaces it when the new one is finished.
+            mode: ``"create"`` refuses an index that is built; ``"overwrite"`` replaces it when the new one is finished;
+                ``"append"`` and ``"update"`` do what `add` and `update` do, behind an encoder.
             resume: Keep what an interrupted build stored; put `unseen` before the encoder.
             nbits: Bits per dimension of a compressed token: 1, 2, 4 or 8. 2 when the index must be small, 8 for an
                 overlap of .99 with the exact ranking.
+            codec: ``"uniform"``: equal steps in each dimension, of the least squared error. ``"quantile"``:
+                ColBERTv2's one codebook for all dimensions, to compare with it and to export; it loses more.
             centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
             keep_embs: Keep the vectors in fp16 as well, so that exact scores are exact.
             seed: Of sample and clustering.
@@ -100,6 +111,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
             mode=mode,
             resume=resume,
             nbits=nbits,
+            codec=codec,
             centroids=centroids,
             keep_embs=keep_embs,
             seed=seed,
@@ -109,6 +121,133 @@ class LirIndex(pt.Artifact, pt.Indexer):
             verbose=verbose,
         )
 
+    def add(
+        self,
+        iter: Iterable[dict[str, Any]] | pd.DataFrame,
+        *,
+        resume: bool = False,
+        segment_mb: float = 64,
+        memory_mb: float = 512,
+        num_threads: int | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """Appends documents under the codec that the index has: ``(encoder >> index.indexer(mode="append"))`` does too.
+
+        A search sees all of them or none. Documents keep their docids, new ones come behind. In any split into several
+        calls the scores are the same; many small calls make searching slower, until `compact`.
+
+        Args:
+            iter: Records, or a frame, with ``docno`` and ``doc_embs``, as for `index`.
+            resume: Go on with what an interrupted call stored.
+            segment_mb: Megabytes of embeddings after which what came is made durable.
+            memory_mb: Bounds the memory for blocks of tokens.
+            num_threads: Threads; None for all cores. The index does not depend on it.
+            verbose: Show progress bars.
+
+        Raises:
+            FileNotFoundError: If the index is not built yet.
+            ValueError: If a docno is there already (see `update`), or a document does not fit to the index, which is
+                then as it was.
+        """
+        return LirIndexer(
+            self, mode="append", resume=resume, segment_mb=segment_mb, memory_mb=memory_mb, num_threads=num_threads,
+            verbose=verbose,
+        ).index(iter)  # fmt: skip
+
+    def update(
+        self,
+        iter: Iterable[dict[str, Any]] | pd.DataFrame,
+        *,
+        resume: bool = False,
+        segment_mb: float = 64,
+        memory_mb: float = 512,
+        num_threads: int | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """As `add`, but documents that are there already are replaced, in one step, and get new docids."""
+        return LirIndexer(
+            self, mode="update", resume=resume, segment_mb=segment_mb, memory_mb=memory_mb, num_threads=num_threads,
+            verbose=verbose,
+        ).index(iter)  # fmt: skip
+
+    def delete(self, docnos: Collection[str], *, missing: str = "error") -> int:
+        """Deletes documents; the others keep their docids, and the bytes stay until `compact`.
+
+        Args:
+            docnos: The documents.
+            missing: What to do with docnos that the index does not hold: ``"error"`` or ``"drop"``.
+
+        Returns:
+            How many documents were deleted.
+
+        Raises:
+            ValueError: If docnos are unknown, or if no document would be left; then nothing is deleted.
+        """
+        if isinstance(docnos, str):
+            raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: index.delete([{docnos!r}]).")
+        if missing not in ("error", "drop"):
+            raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+        count = change.delete(self._directory, list(docnos), missing=missing)
+        self.reopen()
+        return count
+
+    def compact(self, *, memory_mb: float = 512) -> LirIndex:
+        """Writes one segment of all documents that are not deleted; docids change, scores do not.
+
+        Args:
+            memory_mb: Bounds the memory for blocks of tokens.
+        """
+        change.compact(self._directory, memory_mb=memory_mb)
+        self.reopen()
+        return self
+
+    def abandon(self) -> None:
+        """Drops what an interrupted build, `add` or `update` stored; the index itself stays as it is."""
+        with manifest.only_writer(self._directory):
+            abandon(self._directory)
+
+    @classmethod
+    def from_plaid(
+        cls,
+        folder: str | Path,
+        path: str | Path,
+        *,
+        docnos: Sequence[str] | None = None,
+        encoder: Encoder | str | None = None,
+        verbose: bool = True,
+    ) -> LirIndex:
+        """Imports a PLAID index that Stanford's ColBERT or fast-plaid (PyLate) has written; nothing is encoded again.
+
+        Every method searches it, and documents can be added. Vectors are those of the folder, centroids, codebook and
+        levels, scaled back to unit length as these engines do.
+
+        Args:
+            folder: The folder with the centroids; in one of PyLate's that is ``fast_plaid_index``.
+            path: Where the index will be.
+            docnos: The names of the documents in their order there; None for those that `to_plaid` has noted, or else
+                their numbers, ``"0"``, ``"1"``, ... PyLate keeps names in a database of pickled objects, which is not
+                read.
+            encoder: The encoder of the documents, or its fingerprint, with which queries are then compared; None if it
+                is not known.
+            verbose: Show a progress bar.
+
+        Returns:
+            The index, ready to be searched.
+
+        Raises:
+            ValueError: If the folder is of another kind or damaged, if ``docnos`` do not fit, or if there is an index
+                at ``path``; nothing is left there then that could be taken for one.
+
+        >>> index = LirIndex.from_plaid("colbertv2/plaid", "passages.lir")  # doctest: +SKIP
+        """
+        from pyterrier_lir.index import imports
+
+        fingerprint = encoder if isinstance(encoder, str) or encoder is None else encoder.fingerprint
+        index = cls(path)
+        progress = partial(_progress, "chunk", verbose)
+        imports.import_folder(Path(folder), index._directory, docnos=docnos, encoder=fingerprint, progress=progress)
+        return index
+
     def unseen(self) -> Unseen:
         """Drops documents that are stored already: ``(index.unseen() >> encoder >> index.indexer(resume=True))``."""
         return Unseen(self)
@@ -116,6 +255,28 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def index_inputs(self) -> list[list[str]]:
         """The columns that indexing needs, for PyTerrier's schematics."""
         return self.indexer().index_inputs()
+
+    def to_plaid(self, folder: str | Path, *, checkpoint: str | None = None, verbose: bool = True) -> None:
+        """Exports the index as a PLAID folder of Stanford's ColBERT, which that code and what builds on it can search.
+
+        The folder decodes to the vectors that the index scores, centroids rounded to half precision. Documents are
+        numbered in the order of `docnos`, which go to ``docnos.json``; deleted ones stay behind. It takes a codec with
+        one codebook for all dimensions, since such a folder holds one: that of an imported index, or
+        ``indexer(codec="quantile")``.
+
+        Args:
+            folder: Where it will be; it must not exist.
+            checkpoint: The model of the documents, for Stanford's options; None to leave it out.
+            verbose: Show a progress bar.
+
+        Raises:
+            ValueError: If the folder exists, or would decode to other vectors: with steps for each dimension
+                (``codec="uniform"``), or where vectors keep their lengths.
+        """
+        from pyterrier_lir.index import exports
+
+        progress = partial(_progress, "chunk", verbose)
+        exports.export_folder(self.store, Path(folder), checkpoint=checkpoint, progress=progress)
 
     # --- searching -------------------------------------------------------------------------------------------
 
@@ -389,7 +550,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
     @property
     def built(self) -> bool:
         """Whether there is a finished index at the path."""
-        return read_manifest(Path(self.path)) is not None  # type: ignore[arg-type]
+        return manifest.read(self._directory) is not None
 
     @property
     def store(self) -> Store:
@@ -400,7 +561,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
             ValueError: If it is damaged.
         """
         if self._store is None:
-            self._store = Store(Path(self.path))  # type: ignore[arg-type]
+            self._store = Store(self._directory)
         return self._store
 
     def reopen(self) -> None:
@@ -408,20 +569,23 @@ class LirIndex(pt.Artifact, pt.Indexer):
         self._store = None
 
     def info(self) -> Info:
-        """What the index holds: counts, options, and the size of every structure in bytes; prints as a table."""
-        manifest = self.store.manifest
-        codec = manifest["codec"]
-        sizes = {**manifest["bytes"], **(self.store.codec_bytes if codec else {})}
-        total = sum(sizes.values())
+        """What the index holds: counts, options, and the size of every structure in bytes; prints as a table.
+
+        ``residual`` is the mean distance of the tokens to their centroids when the codec was trained,
+        ``residual_added`` that of the tokens that were added since; ``advice`` says when to compact or to rebuild.
+        """
+        store, found = self.store, self.store.manifest
+        total = sum(store.bytes.values())
+        names = ("documents", "deleted", "tokens", "dim", "encoder", "centroids", "nbits", "keep_embs")
         return Info(
-            {
-                name: manifest[name]
-                for name in ("documents", "tokens", "dim", "encoder", "centroids", "nbits", "keep_embs")
-            },
-            bytes=sizes,
+            {name: found[name] for name in names},
+            segments=len(store.segments),
+            **fit.residuals(store),
+            advice=fit.advice(store),
+            bytes=store.bytes,
             megabytes=total / 1e6,
-            bytes_per_token=total / max(manifest["tokens"], 1),
-            bytes_per_document=total / manifest["documents"],
+            bytes_per_token=total / max(found["tokens"], 1),
+            bytes_per_document=total / found["documents"],
         )
 
     def verify(self) -> None:
@@ -429,8 +593,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
         self.store.verify()
 
     def __len__(self) -> int:
-        """The number of documents."""
-        return len(self.store)
+        """The number of documents, without deleted ones."""
+        return self.store.manifest["documents"]  # type: ignore[no-any-return]
 
     def __bool__(self) -> bool:
         return True  # an index that is not built yet has no length
@@ -443,7 +607,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
     @property
     def docnos(self) -> list[str]:
         """All docnos in index order."""
-        return [docno for segment in self.store.segments for docno in segment.docnos]
+        return list(self.store.docids)
 
     def get_corpus_iter(self, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """Yields the documents ``start`` to ``stop`` as ``docno``, ``doc_embs`` and, where stored, ``doc_tok_ids``.
@@ -451,7 +615,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
         The stream can be indexed again, reduced or not: ``index_b.index(index_a.get_corpus_iter())``.
         """
         store = self.store
-        for docid in range(len(store))[start:stop]:
+        for docid in store.live_docids[start:stop].tolist():
             embs, tok_ids = store.document(docid)
             record: dict[str, Any] = {"docno": store.docno(docid), columns.DOC_EMBS: embs}
             if tok_ids is not None:
@@ -485,6 +649,13 @@ class LirIndex(pt.Artifact, pt.Indexer):
             "index.warp() or index.exhaustive(), or re-rank documents with index.maxsim()."
         )
 
+    def __rshift__(self, right: Any) -> Any:
+        """An index is the last stage of a pipeline."""
+        raise TypeError(
+            f"{self!r} stands before {right!r}; expected it behind: (encoder >> index).index(corpus) to index, "
+            "encoder >> index.plaid() to search."
+        )
+
     def __repr__(self) -> str:
         return f"LirIndex({str(self.path)!r})"
 
@@ -507,12 +678,13 @@ class LirIndex(pt.Artifact, pt.Indexer):
         per_token = f"{info['bytes_per_token']:,.0f} bytes per token"
         derived = sorted(path for path in (self._directory / DERIVED).glob("*") if path.is_dir())
         return {
-            "documents": info["documents"],
+            "documents": f"{info['documents']:,}" + (f" ({info['deleted']:,} deleted)" if info["deleted"] else ""),
             "tokens": f"{info['tokens']:,} of {info['dim']} dimensions",
             "encoder": info["encoder"] or "not recorded",
             "vectors": vectors + (", and as they came (fp16)" if info["keep_embs"] else ""),
             "size": f"{megabytes(sum(info['bytes'].values()))}, {per_token}",
             **{f"derived: {path.name}": megabytes(_folder_size(path)) for path in derived},
+            **({"advice": " ".join(info["advice"])} if info["advice"] else {}),
         }
 
     def __eq__(self, other: object) -> bool:
@@ -540,9 +712,19 @@ class Info(dict[str, Any]):
     """What `LirIndex.info` gives: a dictionary that prints as a table."""
 
     def __str__(self) -> str:
-        lines = [f"{name:<20} {value:>15,.1f}" if isinstance(value, float) else f"{name:<20} {value!s:>15}"
-                 for name, value in self.items() if name != "bytes"]  # fmt: skip
-        return "\n".join([*lines, *(f"  {name:<18} {size:>15,}" for name, size in self["bytes"].items())])
+        lines = [f"{name:<20} {_shown(value):>15}" for name, value in self.items() if name not in ("bytes", "advice")]
+        sizes = [f"  {name:<18} {size:>15,}" for name, size in self["bytes"].items()]
+        return "\n".join([*lines, *sizes, *self["advice"]])
+
+
+def _shown(value: Any) -> str:
+    return (
+        f"{value:,.3f}"
+        if isinstance(value, float) and value < 10
+        else f"{value:,.1f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 class LirIndexer(pt.Indexer):
@@ -555,6 +737,7 @@ class LirIndexer(pt.Indexer):
         mode: str = "create",
         resume: bool = False,
         nbits: int = 4,
+        codec: str = "uniform",
         centroids: int | None = None,
         keep_embs: bool = False,
         seed: int = 0,
@@ -563,16 +746,17 @@ class LirIndexer(pt.Indexer):
         num_threads: int | None = None,
         verbose: bool = True,
     ) -> None:
-        if mode not in ("create", "overwrite"):
-            raise ValueError(f'mode is {mode!r}; expected "create" or "overwrite".')
+        if mode not in ("create", "overwrite", "append", "update"):
+            raise ValueError(f'mode is {mode!r}; expected "create", "overwrite", "append" or "update".')
         for name, value in (("segment_mb", segment_mb), ("memory_mb", memory_mb)):
-            if not value > 0:
-                raise ValueError(f"{name} is {value}; expected megabytes > 0.")
+            if not isinstance(value, Real) or not value > 0:
+                raise ValueError(f"{name} is {value!r}; expected a number of megabytes > 0, such as {name}=512.")
         scoring.threads(num_threads)
         self.index_ = index_
         self.mode = mode
         self.resume = resume
         self.nbits = nbits
+        self.codec = codec
         self.centroids = centroids
         self.keep_embs = keep_embs
         self.seed = seed
@@ -580,6 +764,11 @@ class LirIndexer(pt.Indexer):
         self.memory_mb = memory_mb
         self.num_threads = num_threads
         self.verbose = verbose
+        if mode in ("append", "update") and self._parameters() != Parameters():
+            raise ValueError(
+                f'{self._parameters()} was given; expected no such option with mode="{mode}", as the index has been '
+                "built with its own. Leave nbits, codec, centroids, keep_embs and seed out."
+            )
         self._parameters()
 
     def index(self, iter: Iterable[dict[str, Any]] | pd.DataFrame, **kwargs: Any) -> LirIndex:
@@ -594,24 +783,26 @@ class LirIndexer(pt.Indexer):
         """
         if kwargs:
             raise ValueError(f"index() got {', '.join(kwargs)}; expected no options. Give them to index.indexer(...).")
-        records: Iterable[Any] = iter.to_dict(orient="records") if hasattr(iter, "to_dict") else iter
-        build(
-            self.index_._directory,
-            records,
-            self._parameters(),
-            overwrite=self.mode == "overwrite",
-            resume=self.resume,
-            segment_mb=self.segment_mb,
-            memory_mb=self.memory_mb,
-            num_threads=scoring.threads(self.num_threads),
-            progress=self._progress,
-        )
+        records = _records(iter)
+        resources: dict[str, Any] = {
+            "resume": self.resume,
+            "segment_mb": self.segment_mb,
+            "memory_mb": self.memory_mb,
+            "num_threads": scoring.threads(self.num_threads),
+            "progress": self._progress,
+        }
+        path, overwrite = self.index_._directory, self.mode == "overwrite"
+        if self.mode in ("append", "update"):
+            change.add(path, records, replace=self.mode == "update", **resources)
+        else:
+            build(path, records, self._parameters(), overwrite=overwrite, **resources)
         self.index_.reopen()
         return self.index_
 
     def _parameters(self) -> Parameters:
         return Parameters(
             nbits=self.nbits,
+            codec=self.codec,
             centroids=self.centroids,
             keep_embs=self.keep_embs,
             seed=self.seed,
@@ -632,8 +823,28 @@ class LirIndexer(pt.Indexer):
         return f"{self.index_!r}.indexer({shown})"
 
     def _progress(self, items: Iterable[Any], stage: str, done: int, total: int | None) -> Iterable[Any]:
-        unit = "doc" if total is None else "segment"
-        return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not self.verbose)  # type: ignore
+        return _progress("doc" if total is None else "segment", self.verbose, items, stage, done, total)
+
+
+def _progress(
+    unit: str, verbose: bool, items: Iterable[Any], stage: str, done: int, total: int | None
+) -> Iterable[Any]:
+    return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not verbose)  # type: ignore
+
+
+def _records(corpus: Any) -> Iterator[Any]:
+    """The records of an iterable or a frame; of anything else it says how to come by them."""
+    try:
+        if isinstance(corpus, (str, PathLike, Mapping)):
+            raise TypeError(f"{corpus!r:.100} is not iterable as records")
+        yield from corpus.to_dict(orient="records") if hasattr(corpus, "to_dict") else corpus
+    except TypeError as error:  # of the corpus itself, or of what an encoder before the index was given
+        if "is not iterable" not in str(error):
+            raise
+        raise ValueError(
+            f'The corpus cannot be read: {error}; expected records such as {{"docno": "d1", "text": "..."}}. Give a '
+            'list of them, dataset.get_corpus_iter(), or frame.to_dict("records").'
+        ) from error
 
 
 class Unseen(LirTransformer):
@@ -646,7 +857,8 @@ class Unseen(LirTransformer):
 
     def __init__(self, index_: LirIndex) -> None:
         self.index_ = index_
-        self._segments: list[Path] = []
+        self._number: int | None = None  # of the manifest that was read
+        self._spooled: list[Path] = []
         self._docnos: set[str] = set()
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
@@ -657,13 +869,13 @@ class Unseen(LirTransformer):
 
     def _refresh(self) -> None:
         path = self.index_._directory
-        manifest = read_manifest(path)
-        live = [path / SEGMENTS / name for name in manifest["segments"]] if manifest else []
-        found = [*live, *spooled(path)]
-        if found == self._segments:
-            return
-        new = [entry for entry in found if entry not in self._segments]
-        if len(found) != len(self._segments) + len(new):  # some went: the index was replaced
-            self._docnos, new = set(), found
+        found, left = manifest.read(path), spooled(path)
+        number = found["number"] if found else None
+        if number != self._number or left[: len(self._spooled)] != self._spooled:
+            # What is to be updated is there and must come through.
+            updating = interrupted(path).get("kind") == "update"
+            self._docnos = set() if found is None or updating else set(Store(path).docids)
+            self._number, self._spooled = number, []
+        new = left[len(self._spooled) :]
         self._docnos.update(docno for entry in new for docno in Segment(entry).docnos)
-        self._segments = found
+        self._spooled = left

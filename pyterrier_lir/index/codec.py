@@ -6,12 +6,13 @@ The residual ``r = x - c`` is rounded per dimension to one of ``2 ** nbits`` equ
 
 so that ``<q, x'> = <q, c> + <q, lo> + sum_d (q_d step_d) level_d`` is an integer product up to scales. Equal steps, of
 a size chosen by least squared error, keep .976 of the exact top 10 at 4 bits where ColBERTv2's quantile codebook keeps
-.947. Vectors that came with unit length are scaled back to it: one byte per token holds ``1 / |x'|``.
+.947; an index that comes from there keeps its codebook (see `codebook`). Vectors that came with unit length are scaled
+back to it: one byte per token holds ``1 / |x'|``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ import numpy.typing as npt
 from pyterrier_lir import kernels
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.index import files
+from pyterrier_lir.index.codebook import GRID, Codebook
 from pyterrier_lir.index.kmeans import Centroids
 
 NBITS = (1, 2, 4, 8)
+KINDS = ("uniform", "quantile")
 # Candidates for the step, in standard deviations of the residual; the one with the least squared error is taken.
 STEPS = {
     1: np.arange(0.8, 2.4, 0.2),
@@ -41,7 +44,10 @@ ARRAYS = {
     "step.f32": "<f4",
     "lo.f32": "<f4",
 }
+CODEBOOK = ("weights.f32", "cutoffs.f32")  # where there is one
 META = "codec.json"
+LEAST_NORM = 1e-3  # a shorter vector is not scaled to unit length
+BLOCK = 4096  # tokens whose levels are looked up in a codebook at once
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Codec:
         step: Size of a level in each dimension, float32 ``(dim,)``.
         lo: Value of level 0 in each dimension, float32 ``(dim,)``.
         inv_norm_range: Least and largest ``1 / |x'|`` that a byte can say; None where vectors keep their length.
+        codebook: What levels stand for where steps are not equal; `step` and `lo` are then its grid's. None else.
     """
 
     centroids: Centroids
@@ -76,6 +83,7 @@ class Codec:
     step: Floats
     lo: Floats
     inv_norm_range: tuple[float, float] | None
+    codebook: Codebook | None = None
 
     @property
     def dim(self) -> int:
@@ -90,9 +98,36 @@ class Codec:
         lo, hi = self.inv_norm_range
         return np.linspace(lo, hi, 256, dtype=np.float32)
 
+    @property
+    def level_table(self) -> npt.NDArray[np.uint8] | None:
+        """What the kernels take levels for; None for themselves."""
+        return None if self.codebook is None else self.codebook.table
+
+    @classmethod
+    def of_codebook(
+        cls, centroids: Centroids, nbits: int, codebook: Codebook, inv_norm_range: tuple[float, float] | None
+    ) -> Codec:
+        """A codec with one codebook for all dimensions.
+
+        With 8 bits its values are so near to each other that equal steps from the least to the greatest serve as well,
+        and a byte is its own integer: level ``l`` of the codebook is then stored as ``codebook.on_grid(255)[l]``.
+        """
+        size = GRID if nbits < 8 else 255
+        dim = centroids.vectors.shape[1]
+        step, lo = (np.full(dim, value, dtype=np.float32) for value in (codebook.step(size), codebook.lo))
+        return cls(centroids, nbits, step, lo, inv_norm_range, codebook if nbits < 8 else None)
+
     @classmethod
     def train(
-        cls, centroids: Centroids, sample: Floats, nbits: int, *, unit: bool, block: int, num_threads: int = 1
+        cls,
+        centroids: Centroids,
+        sample: Floats,
+        nbits: int,
+        *,
+        kind: str = "uniform",
+        unit: bool,
+        block: int,
+        num_threads: int = 1,
     ) -> Codec:
         """Finds the steps for given centroids.
 
@@ -100,6 +135,7 @@ class Codec:
             centroids: From `kmeans.two_level`.
             sample: Held-out tokens, float32 ``(n, dim)``, n > 0.
             nbits: Bits per dimension.
+            kind: ``"uniform"`` or ``"quantile"``, one codebook for all dimensions.
             unit: Whether the tokens of the collection have unit length, to which they are then scaled back; not with
                 one bit, where it loses more than it gains.
             block: Tokens in memory at once.
@@ -107,47 +143,45 @@ class Codec:
         """
         codes, _scores = centroids.assign(sample, block=block, num_threads=num_threads)
         residuals = sample - centroids.vectors[codes]
-        mean, deviation = residuals.mean(axis=0), residuals.std(axis=0)
-        deviation = np.where(deviation > 0, deviation, 1e-6).astype(np.float32)  # a constant dimension
-        top = 2**nbits - 1
-
-        def codebook(gamma: float) -> tuple[Floats, Floats]:
-            step = (gamma * deviation).astype(np.float32)
-            return step, (mean - top / 2 * step).astype(np.float32)
-
-        def error(gamma: float) -> float:
-            step, lo = codebook(gamma)
-            levels = np.clip(np.rint((residuals - lo) / step), 0, top)
-            return float(np.mean((lo + levels * step - residuals) ** 2, dtype=np.float64))
-
-        step, lo = codebook(min(STEPS[nbits], key=error))
-        codec = cls(centroids, nbits, step, lo, None)
+        if kind == "quantile":
+            codec = cls.of_codebook(centroids, nbits, Codebook.train(residuals, nbits), None)
+        else:
+            codec = cls(centroids, nbits, *_equal_steps(residuals, nbits), None)
         if not unit or nbits == 1:
             return codec
         _packed, norms = codec._pack(sample, codes, num_threads)
-        inverse = 1 / np.maximum(norms, 1e-3)
-        return cls(centroids, nbits, step, lo, (float(inverse.min()), float(inverse.max())))
+        inverse = 1 / np.maximum(norms, LEAST_NORM)
+        return replace(codec, inv_norm_range=(float(inverse.min()), float(inverse.max())))
 
     def encode(self, tokens: npt.NDArray[np.floating], *, block: int = 1 << 15, num_threads: int = 1) -> Encoded:
         """Compresses tokens, float16 or float32 ``(n, dim)``, ``block`` at a time."""
         tokens = np.ascontiguousarray(tokens)
         codes, _scores = self.centroids.assign(tokens, block=block, num_threads=num_threads)
         packed, norms = self._pack(tokens, codes, num_threads)
+        return Encoded(codes, packed, self.inv_norm_bytes(norms))
+
+    def inv_norm_bytes(self, norms: Floats) -> npt.NDArray[np.uint8] | None:
+        """The bytes that say ``1 / norm`` best, uint8 ``(n,)``; None where vectors keep their length."""
         if self.inv_norm_range is None:
-            return Encoded(codes, packed, None)
+            return None
         lo, hi = self.inv_norm_range
         scale = 255 / (hi - lo) if hi > lo else 0.0
-        byte = np.clip(np.rint((1 / np.maximum(norms, 1e-3) - lo) * scale), 0, 255).astype(np.uint8)
-        return Encoded(codes, packed, byte)
+        return np.clip(np.rint((1 / np.maximum(norms, LEAST_NORM) - lo) * scale), 0, 255).astype(np.uint8)
 
     def decode(self, encoded: Encoded) -> Floats:
         """The vectors that are scored, float32 ``(n, dim)``."""
-        levels = kernels.unpack(encoded.residuals, self.dim, self.nbits)
-        vectors = self.centroids.vectors[encoded.codes] + self.lo + self.step * levels
+        vectors = self.decompress(encoded.codes, encoded.residuals)
         table = self.inv_norm_table
         if table is None or encoded.inv_norms is None:
             return vectors
         return vectors * table[encoded.inv_norms][:, None]
+
+    def decompress(self, codes: npt.NDArray[np.integer], residuals: npt.NDArray[np.uint8]) -> Floats:
+        """``x'`` of codes and packed levels, float32 ``(n, dim)``, as they are before they are scaled back."""
+        levels = kernels.unpack(residuals, self.dim, self.nbits)
+        if self.codebook is not None:
+            return self.centroids.vectors[codes] + self.codebook.weights[levels]
+        return self.centroids.vectors[codes] + self.lo + self.step * levels
 
     def save(self, path: Path) -> None:
         """Writes the codec to a new directory, at once."""
@@ -157,6 +191,9 @@ class Codec:
             arrays = (vectors, bytes_, scales, self.centroids.coarse, self.centroids.offsets, self.step, self.lo)
             for (name, dtype), array in zip(ARRAYS.items(), arrays, strict=True):
                 folder.file(name).write(np.ascontiguousarray(array, dtype=dtype).tobytes())
+            if self.codebook is not None:
+                for name, values in zip(CODEBOOK, (self.codebook.weights, self.codebook.cutoffs), strict=True):
+                    folder.file(name).write(values.astype("<f4").tobytes())
 
     @cached_property
     def centroid_bytes(self) -> tuple[npt.NDArray[np.int8], Floats]:
@@ -173,7 +210,7 @@ class Codec:
         """Opens a codec by memory map.
 
         Raises:
-            ValueError: If a file is missing or has another size than its meta says.
+            ValueError: If a file is missing or has another size than its meta says, or if there is no such codebook.
         """
         folder = files.Opened(path, META)
         arrays: dict[str, Any] = {name: folder.map(name, dtype) for name, dtype in ARRAYS.items()}
@@ -182,8 +219,14 @@ class Codec:
             arrays["centroids.f32"].reshape(-1, dim), arrays["coarse.f32"].reshape(-1, dim), arrays["groups.i64"]
         )
         span = folder.meta["inv_norm_range"]
+        codebook = Codebook(*(folder.map(name, "<f4") for name in CODEBOOK)) if CODEBOOK[0] in folder else None
         codec = cls(
-            centroids, folder.meta["nbits"], arrays["step.f32"], arrays["lo.f32"], None if span is None else tuple(span)
+            centroids,
+            folder.meta["nbits"],
+            arrays["step.f32"],
+            arrays["lo.f32"],
+            None if span is None else tuple(span),
+            codebook,
         )
         codec.__dict__["centroid_bytes"] = arrays["centroids.i8"].reshape(-1, dim), arrays["scales.f32"]
         return codec
@@ -191,9 +234,41 @@ class Codec:
     def _pack(
         self, tokens: npt.NDArray[np.floating], codes: npt.NDArray[np.int32], num_threads: int
     ) -> tuple[npt.NDArray[np.uint8], Floats]:
-        return kernels.encode_residuals(
-            tokens, self.centroids.vectors, codes, self.step, self.lo, self.nbits, num_threads=num_threads
-        )
+        if self.codebook is None:
+            return kernels.encode_residuals(
+                tokens, self.centroids.vectors, codes, self.step, self.lo, self.nbits, num_threads=num_threads
+            )
+        packed, norms = [], [np.zeros(0, np.float32)]
+        for start in range(0, len(tokens), BLOCK):
+            part = slice(start, start + BLOCK)
+            residuals = tokens[part].astype(np.float32) - self.centroids.vectors[codes[part]]
+            packed.append(kernels.pack(self.codebook.levels(residuals), self.nbits))
+            norms.append(norms_of(self.decompress(codes[part], packed[-1])))
+        empty = kernels.pack(np.zeros((0, self.dim), np.uint8), self.nbits)
+        return np.concatenate([empty, *packed]), np.concatenate(norms)
+
+
+def norms_of(vectors: Floats) -> Floats:
+    """Lengths of rows, summed in float64, float32 ``(n,)``."""
+    return np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=1)).astype(np.float32)
+
+
+def _equal_steps(residuals: Floats, nbits: int) -> tuple[Floats, Floats]:
+    """Step and lowest value of each dimension, of the candidates those with the least squared error."""
+    mean, deviation = residuals.mean(axis=0), residuals.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1e-6).astype(np.float32)  # a constant dimension
+    top = 2**nbits - 1
+
+    def steps(gamma: float) -> tuple[Floats, Floats]:
+        step = (gamma * deviation).astype(np.float32)
+        return step, (mean - top / 2 * step).astype(np.float32)
+
+    def error(gamma: float) -> float:
+        step, lo = steps(gamma)
+        levels = np.clip(np.rint((residuals - lo) / step), 0, top)
+        return float(np.mean((lo + levels * step - residuals) ** 2, dtype=np.float64))
+
+    return steps(min(STEPS[nbits], key=error))
 
 
 def to_bytes(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:

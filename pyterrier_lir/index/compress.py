@@ -1,4 +1,4 @@
-"""Stages 2 to 4 of a build: train the codec, compress segment by segment, invert.
+"""Stages 2 to 4 of a build: train the codec, compress segment by segment, join and invert.
 
 Memory holds a block of tokens, the trained centroids, and 24 bytes for each sampled token; all else lies in files.
 """
@@ -6,19 +6,23 @@ Memory holds a block of tokens, the trained centroids, and 24 bytes for each sam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.index import files
 from pyterrier_lir.index.codec import Codec
 from pyterrier_lir.index.counting_sort import CountingSort
 from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, Progress, number_of_centroids, two_level
 from pyterrier_lir.index.segment import META, Segment
+from pyterrier_lir.index.spool import UNIT
+from pyterrier_lir.ragged import Ragged
 
 HELD_OUT = 8192  # tokens on which the codec's steps are chosen
-UNIT = 0.01  # vectors whose norm is within this of 1 have unit length: bfloat16 and float16 round that much
 STRATUM = 1 << 18  # tokens of which a share is sampled
 CHUNK = "chunk.json"
 
@@ -28,6 +32,7 @@ def train(
     folder: Path,
     *,
     nbits: int,
+    codec: str,
     centroids: int | None,
     seed: int,
     block: int,
@@ -40,6 +45,7 @@ def train(
         spool: Segments with vectors, together at least one token.
         folder: For the sample, which may be larger than memory.
         nbits: Bits per dimension.
+        codec: Its kind, ``"uniform"`` or ``"quantile"``.
         centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))``.
         seed: Chooses the sample and the first centroids.
         block: Tokens in memory at once.
@@ -57,60 +63,127 @@ def train(
         sample[held_out:], k, seed=int(kmeans_seed), block=block, num_threads=num_threads, progress=progress
     )
     unit = all(segment.folder.meta["off_unit"] <= UNIT for segment in spool)
-    codec = Codec.train(
-        found, np.array(sample[:HELD_OUT], dtype=np.float32), nbits, unit=unit, block=block, num_threads=num_threads
-    )
+    held_out_tokens = np.array(sample[:HELD_OUT], dtype=np.float32)
     del sample
     path.unlink()
-    return codec
+    return Codec.train(found, held_out_tokens, nbits, kind=codec, unit=unit, block=block, num_threads=num_threads)
 
 
 def compress(segment: Segment, codec: Codec, path: Path, *, block: int, num_threads: int) -> None:
     """Compresses a spooled segment into a directory of ``codes``, ``residuals`` and ``inv_norms``."""
     assert segment.tokens is not None
+    norms = 0
     with files.Directory(path, CHUNK, {"tokens": segment.num_tokens}) as chunk:
         for name in _chunk_files(codec):
             chunk.file(name)
         for start in range(0, segment.num_tokens, block):
-            encoded = codec.encode(segment.tokens[start : start + block], block=block, num_threads=num_threads)
+            tokens = segment.tokens[start : start + block]
+            encoded = codec.encode(tokens, block=block, num_threads=num_threads)
+            norms += residual_norms(tokens, codec.centroids.vectors[encoded.codes])
             chunk.file(code_file("codes", codec)).write(encoded.codes.astype(code_type(codec)).tobytes())
             chunk.file("residuals.u8").write(encoded.residuals.tobytes())
             if encoded.inv_norms is not None:
                 chunk.file("inv_norms.u8").write(encoded.inv_norms.tobytes())
+        chunk.meta["residual_norms"] = norms
 
 
-def merge(
-    spool: Sequence[Segment], chunks: Sequence[Path], codec: Codec | None, path: Path, *, keep_embs: bool, block: int
-) -> None:
-    """Joins spooled segments and their compressed chunks into one segment, with its inverted lists.
+@dataclass(frozen=True)
+class Part:
+    """Documents with compressed tokens, on the way into a segment. Arrays are as in `segment`; maps of files are fine.
+
+    Attributes:
+        offsets: Document i owns the tokens ``offsets[i]:offsets[i + 1]``; int64 ``(N + 1,)``, from 0.
+        docnos: Their names in UTF-8, uint8.
+        tok_ids: int32 ``(T,)``, or None.
+        tokens: float16 ``(T, dim)``, or None.
+        codes: ``(T,)``; None where there are no tokens.
+        residuals: uint8 ``(T, W)``; None where there are no tokens.
+        inv_norms: uint8 ``(T,)``, or None.
+        residual_norms: The sum of the residuals' norms, as `residual_norms` gives it.
+        keep: The documents that are wanted, ascending; None for all.
+    """
+
+    offsets: Docids
+    docnos: Ragged
+    tok_ids: npt.NDArray[Any] | None
+    tokens: npt.NDArray[np.float16] | None
+    codes: npt.NDArray[Any] | None
+    residuals: npt.NDArray[np.uint8] | None
+    inv_norms: npt.NDArray[np.uint8] | None
+    residual_norms: int
+    keep: Docids | None = None
+
+    @classmethod
+    def of(cls, segment: Segment, keep: Docids | None = None) -> Part:
+        """A segment of an index, or some of its documents; their share of the residuals' norms is that of tokens."""
+        norms = segment.folder.meta["residual_norms"]
+        if keep is not None:
+            tokens = int((segment.offsets[keep + 1] - segment.offsets[keep]).sum())
+            norms = norms * tokens // max(segment.num_tokens, 1)
+        return cls(
+            segment.offsets, segment.docnos_utf8, segment.tok_ids, segment.tokens, segment.codes, segment.residuals,
+            segment.inv_norms, norms, keep,
+        )  # fmt: skip
+
+    @classmethod
+    def spooled(cls, segment: Segment, chunk: Path | None, codec: Codec | None) -> Part:
+        """A spooled segment, and what `compress` made of it."""
+        vectors = segment.offsets, segment.docnos_utf8, segment.tok_ids, segment.tokens
+        if chunk is None or codec is None:
+            return cls(*vectors, None, None, None, 0)
+        opened = files.Opened(chunk, CHUNK)
+        codes = opened.map(code_file("codes", codec), code_type(codec))
+        residuals = opened.map("residuals.u8", "u1").reshape(len(codes), -(-codec.dim * codec.nbits // 8))
+        inv_norms = opened.map("inv_norms.u8", "u1") if codec.inv_norm_range else None
+        return cls(*vectors, codes, residuals, inv_norms, opened.meta["residual_norms"])
+
+    def runs(self, block: int) -> Iterator[tuple[int, int]]:
+        """Ranges of wanted documents that lie side by side, each of about ``block`` tokens at most."""
+        count = len(self.offsets) - 1
+        wanted = np.arange(count) if self.keep is None else self.keep
+        for neighbours in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
+            if len(neighbours):
+                yield from _document_blocks(self.offsets, block, int(neighbours[0]), int(neighbours[-1]) + 1)
+
+
+def merge(parts: Sequence[Part], codec: Codec | None, path: Path, meta: dict[str, Any], *, block: int) -> None:
+    """Joins documents into one segment, with its inverted lists.
 
     Args:
-        spool: At least one segment.
-        chunks: Their compressed tokens; none where there are no tokens.
+        parts: What comes after what.
         codec: The codec; None where there are no tokens.
         path: Where the segment will appear.
-        keep_embs: Whether the vectors stay.
+        meta: Its ``dim``, ``encoder``, ``tok_ids`` and ``keep_embs``.
         block: Tokens in memory at once.
     """
-    meta = {
-        "dim": max(segment.dim for segment in spool),  # a segment of empty documents may have none
-        "encoder": spool[0].encoder,
-        "tok_ids": spool[0].tok_ids is not None,
-        "documents": sum(map(len, spool)),
-        "tokens": sum(segment.num_tokens for segment in spool),
-    }
-    with files.Directory(path, META, meta) as out:
-        copied = ["docnos.utf8", *(["tok_ids.i32"] if meta["tok_ids"] else [])]
-        for name in [*copied, *(["tokens.f16"] if keep_embs else [])]:
-            for segment in spool:
-                _append(out, name, segment.folder.path / name)
+    norms = sum(part.residual_norms for part in parts)
+    with files.Directory(path, META, {**meta, "residual_norms": norms}) as out:
+        names = _token_files(codec, tok_ids=meta["tok_ids"], keep_embs=meta["keep_embs"])
+        for name in [*names, "docnos.utf8"]:
+            out.file(name)  # also where nothing comes
         for name in ("offsets.i64", "docnos.i64"):
-            _append_offsets(out, name, [segment.folder.map(name, "<i8") for segment in spool])
+            out.file(name).write(np.int64(0).tobytes())
+        tokens = documents = text = 0
+        for part in parts:
+            for lo, hi in part.runs(block):
+                rows, letters = (slice(ends[lo], ends[hi]) for ends in (part.offsets, part.docnos.offsets))
+                for name, attribute in names.items():
+                    _write(out, name, getattr(part, attribute)[rows])
+                _write(out, "docnos.utf8", part.docnos.values[letters])
+                _write(out, "offsets.i64", part.offsets[lo + 1 : hi + 1] - rows.start + tokens)
+                _write(out, "docnos.i64", part.docnos.offsets[lo + 1 : hi + 1] - letters.start + text)
+                documents, tokens = documents + hi - lo, tokens + int(rows.stop - rows.start)
+                text += int(letters.stop - letters.start)
+        out.meta |= {"documents": documents, "tokens": tokens}
         if codec is not None:
-            for name in _chunk_files(codec):
-                for chunk in chunks:
-                    _append(out, name, chunk / name)
-            _invert(out, spool, chunks, codec, block)
+            _invert(out, parts, codec, block)
+
+
+def residual_norms(tokens: npt.NDArray[np.floating], centroids: Floats) -> int:
+    """``sum |x - c|`` over tokens and their centroids, in millionths: a sum that is the same in any order."""
+    residuals = tokens.astype(np.float32) - centroids
+    norms = np.sqrt(np.einsum("ij,ij->i", residuals, residuals, dtype=np.float64))
+    return int(np.rint(norms * 1e6).astype(np.int64).sum())
 
 
 def code_type(codec: Codec) -> str:
@@ -125,6 +198,16 @@ def code_file(name: str, codec: Codec) -> str:
 
 def _chunk_files(codec: Codec) -> list[str]:
     return [code_file("codes", codec), "residuals.u8", *(["inv_norms.u8"] if codec.inv_norm_range else [])]
+
+
+def _token_files(codec: Codec | None, *, tok_ids: bool, keep_embs: bool) -> dict[str, str]:
+    """The files of a segment that have a row for each token, and where a `Part` has them."""
+    names = {"tok_ids.i32": "tok_ids"} if tok_ids else {}
+    if keep_embs:
+        names["tokens.f16"] = "tokens"
+    if codec is not None:
+        names |= dict(zip(_chunk_files(codec), ("codes", "residuals", "inv_norms"), strict=False))
+    return names
 
 
 def _sample(spool: Sequence[Segment], size: int, path: Path, rng: np.random.Generator) -> npt.NDArray[np.float16]:
@@ -151,63 +234,50 @@ def _sample(spool: Sequence[Segment], size: int, path: Path, rng: np.random.Gene
     return sample
 
 
-def _append(out: files.Directory, name: str, path: Path) -> None:
-    target = out.file(name)
-    with path.open("rb") as file:
-        while data := file.read(1 << 20):
-            target.write(data)
+def _write(out: files.Directory, name: str, values: npt.NDArray[Any]) -> None:
+    dtype = {"u8": "u1", "utf8": "u1", "f16": "<f2", "u16": "<u2", "i32": "<i4", "i64": "<i8"}[name.rsplit(".", 1)[1]]
+    out.file(name).write(np.ascontiguousarray(values, dtype=dtype).tobytes())
 
 
-def _append_offsets(out: files.Directory, name: str, parts: Sequence[npt.NDArray[np.int64]]) -> None:
-    out.file(name).write(np.int64(0).tobytes())
-    shift = 0
-    for part in parts:
-        out.file(name).write((part[1:] + shift).astype("<i8").tobytes())
-        shift += int(part[-1])
-
-
-def _invert(out: files.Directory, spool: Sequence[Segment], chunks: Sequence[Path], codec: Codec, block: int) -> None:
+def _invert(out: files.Directory, parts: Sequence[Part], codec: Codec, block: int) -> None:
     """Writes each document's distinct centroids, then the documents of each centroid (a counting sort in a file)."""
-    name, dtype = code_file("doc_codes", codec), code_type(codec)
+    name = code_file("doc_codes", codec)
     counts = np.zeros(len(codec.centroids.vectors), dtype=np.int64)
     out.file(name)
-    out.file("doc_codes.i64").write(np.int64(0).tobytes())
+    _write(out, "doc_codes.i64", np.zeros(1))
     end = 0
-    for documents, codes in _distinct(spool, chunks, codec, block):
+    for documents, codes in _distinct(parts, codec, block):
         ends = end + np.cumsum(documents)
-        out.file(name).write(codes.astype(dtype).tobytes())
-        out.file("doc_codes.i64").write(ends.astype("<i8").tobytes())
+        _write(out, name, codes)
+        _write(out, "doc_codes.i64", ends)
         counts += np.bincount(codes, minlength=len(counts))
-        end = int(ends[-1]) if len(ends) else end
+        end = int(ends[-1])
     sort = CountingSort(counts)
     out.file("cell_docs.i64").write(sort.offsets.tobytes())
     cell_docs = out.allocate("cell_docs.i32", "<i4", end)
     first = 0
-    for documents, codes in _distinct(spool, chunks, codec, block):
+    for documents, codes in _distinct(parts, codec, block):
         cell_docs[sort.places(codes)] = np.repeat(np.arange(first, first + len(documents)), documents)
         first += len(documents)
 
 
 def _distinct(
-    spool: Sequence[Segment], chunks: Sequence[Path], codec: Codec, block: int
+    parts: Sequence[Part], codec: Codec, block: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Blocks of documents: how many distinct centroids each has, and these, ascending within a document."""
+    """Runs of documents: how many distinct centroids each has, and these, ascending within a document."""
     k = len(codec.centroids.vectors)
-    for segment, chunk in zip(spool, chunks, strict=True):
-        opened = files.Opened(chunk, CHUNK)
-        codes = opened.map(code_file("codes", codec), code_type(codec))
-        for lo, hi in _document_blocks(segment.offsets, block):
-            lengths = np.diff(segment.offsets[lo : hi + 1])
-            documents = np.repeat(np.arange(hi - lo), lengths)
-            keys = np.unique(documents * k + codes[segment.offsets[lo] : segment.offsets[hi]])
+    for part in parts:
+        assert part.codes is not None
+        for lo, hi in part.runs(block):
+            documents = np.repeat(np.arange(hi - lo), np.diff(part.offsets[lo : hi + 1]))
+            keys = np.unique(documents * k + part.codes[part.offsets[lo] : part.offsets[hi]])
             yield np.bincount(keys // k, minlength=hi - lo), keys % k
 
 
-def _document_blocks(offsets: npt.NDArray[np.int64], block: int) -> Iterator[tuple[int, int]]:
+def _document_blocks(offsets: Docids, block: int, lo: int, end: int) -> Iterator[tuple[int, int]]:
     """Ranges of whole documents with about ``block`` tokens, and not more documents than that."""
-    lo, count = 0, len(offsets) - 1
-    while lo < count:
+    while lo < end:
         hi = int(np.searchsorted(offsets, offsets[lo] + block, side="right")) - 1
-        hi = min(max(hi, lo + 1), lo + block, count)
+        hi = min(max(hi, lo + 1), lo + block, end)
         yield lo, hi
         lo = hi

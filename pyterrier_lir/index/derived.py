@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -61,10 +62,10 @@ def _usable(path: Path, source: Source) -> files.Opened | None:
         return None
     try:
         opened = files.Opened(path, META)
-        whole = all((path / name).stat().st_size == file["bytes"] for name, file in opened.meta["files"].items())
-    except (ValueError, KeyError, FileNotFoundError):
+        opened.map_all()  # a writer that makes it stale may remove it at any moment
+        return opened if opened.meta["source"] == source else None
+    except (ValueError, KeyError, AttributeError, TypeError, FileNotFoundError):
         return None
-    return opened if whole and opened.meta["source"] == source else None
 
 
 def _make(path: Path, source: Source, write: Write) -> files.Opened:
@@ -72,13 +73,42 @@ def _make(path: Path, source: Source, write: Write) -> files.Opened:
     shutil.rmtree(path, ignore_errors=True)
     with files.Directory(path, META, {"source": source}) as folder:
         write(folder)
-    return files.Opened(path, META)
+    made = files.Opened(path, META)
+    made.map_all()
+    return made
+
+
+def sweep(path: Path, sha256: Source) -> None:
+    """Removes the structures under ``path`` that are made from files which an index has no longer.
+
+    Args:
+        path: The folder of all structures.
+        sha256: The files of the index, and their hashes.
+    """
+    for folder in [Path(found) for found, _, names in os.walk(path) if META in names]:
+        if folder.name.startswith("."):
+            continue  # it is being made
+        try:
+            source = files.Opened(folder, META).meta["source"]
+            stale = any(
+                sha256.get(name, sha) != sha or ("/" in name and name not in sha256) for name, sha in source.items()
+            )
+        except (ValueError, KeyError, AttributeError, TypeError):
+            stale = True
+        if stale:
+            with _one_maker(folder, wait=False) as free:
+                if free:  # else someone who has opened the index before makes it just now
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _one_maker(path: Path) -> Iterator[None]:
-    """Holds the lock of a structure; it is gone with the process, however that ends."""
+def _one_maker(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock of a structure, which is gone with the process, however that ends; without waiting, if it can."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -121,6 +121,7 @@ class Opened:
     def __init__(self, path: Path, meta_name: str) -> None:
         self.path = path
         self.keep_alive: object = None  # what must not go before this
+        self._maps: dict[str, npt.NDArray[np.uint8]] = {}
         try:
             self.meta: dict[str, Any] = json.loads((path / meta_name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -137,13 +138,41 @@ class Opened:
         Raises:
             ValueError: If it is missing or has another size than the meta says.
         """
-        path, expected = self.path / name, self.meta["files"][name]["bytes"]
-        found = path.stat().st_size if path.exists() else None
-        if found != expected:
+        if name not in self._maps:
+            self._maps[name] = self._map(name)
+        found = self._maps[name]
+        if len(found) % np.dtype(dtype).itemsize:
+            raise ValueError(f"{self.path / name} has {len(found)} bytes; expected whole {dtype} numbers. {ADVICE}")
+        return found.view(dtype)
+
+    def map_all(self) -> None:
+        """Maps every file now, so that the directory can be read even when it has been removed.
+
+        Raises:
+            ValueError: If one is missing or has another size than the meta says.
+        """
+        self._maps = {name: self._map(name) for name in self.meta["files"]}
+
+    def whole(self, name: str) -> npt.NDArray[np.uint8]:
+        """A file for a reader that trusts what it reads: all bytes, compared with their hash first.
+
+        Raises:
+            ValueError: If the content is not what was written.
+        """
+        found: npt.NDArray[np.uint8] = self.map(name, "u1")
+        expected = self.meta["files"][name]["sha256"]
+        if hashlib.sha256(found.data).hexdigest() != expected:
+            raise ValueError(f"{self.path / name} is damaged; expected sha256 {expected}. {ADVICE}")
+        return found
+
+    def _map(self, name: str) -> npt.NDArray[np.uint8]:
+        path, expected = self.path / name, self.meta["files"].get(name, {}).get("bytes")
+        found = path.stat().st_size if path.is_file() else None
+        if found is None or found != expected:
             size = "is missing" if found is None else f"has {found} bytes"
             raise ValueError(f"{path} {size}; expected {expected} bytes. {ADVICE}")
         # As a plain array: slicing a np.memmap costs several times as much.
-        return np.asarray(np.memmap(path, dtype=dtype, mode="r")) if found else np.zeros(0, dtype)
+        return np.asarray(np.memmap(path, dtype="u1", mode="r")) if found else np.zeros(0, "u1")
 
     def damage(self) -> Iterator[str]:
         """Yields a sentence for every file whose content is not what was written."""
@@ -153,11 +182,11 @@ class Opened:
                 yield f"{self.path / name} has sha256 {found}; expected {expected['sha256']}"
 
 
-def write_synced(path: Path, text: str) -> None:
+def write_synced(path: Path, data: str | bytes) -> None:
     """Writes a small file so that it is on disk, whole, under its name, or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -116,6 +116,24 @@ def two_level(
     return Centroids(np.concatenate(parts), coarse, offsets)
 
 
+def grouped(vectors: Floats, *, num_threads: int = 1) -> tuple[Centroids, npt.NDArray[np.int64]]:
+    """Sorts centroids that were trained elsewhere into coarse groups, which a k-means over them finds.
+
+    Args:
+        vectors: Unit vectors, float32 ``(K, dim)``.
+        num_threads: Threads; the result does not depend on it.
+
+    Returns:
+        The centroids in our order, and the number in ``vectors`` of each, int64 ``(K,)``.
+    """
+    count = _number_of_groups(len(vectors))
+    coarse = kmeans(vectors, count, COARSE_ITERATIONS, np.random.default_rng(0), num_threads=num_threads)
+    groups = _best_groups(vectors, coarse, 1, num_threads)[:, 0]
+    order = np.argsort(groups, kind="stable")
+    offsets = np.searchsorted(groups[order], np.arange(len(coarse) + 1)).astype(np.int64)
+    return Centroids(vectors[order], coarse, offsets), order
+
+
 def kmeans(points: Floats, k: int, iterations: int, rng: np.random.Generator, *, num_threads: int = 1) -> Floats:
     """Spherical k-means: unit centroids that maximise the sum over points of the best inner product.
 

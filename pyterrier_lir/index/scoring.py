@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,8 @@ def threads(num_threads: int | None) -> int:
     """
     if num_threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_threads < 1:
-        raise ValueError(f"num_threads is {num_threads}; expected at least 1, or None for all cores.")
+    if not isinstance(num_threads, Integral) or num_threads < 1:
+        raise ValueError(f"num_threads is {num_threads!r}; expected at least 1, or None for all cores.")
     return num_threads
 
 
@@ -119,7 +120,7 @@ class CodedQuery:
         return kernels.scan_cells(
             cells, cell_scores, self.levels, self.scale, self.bias, tokens.offsets, tokens.docs, tokens.blocks,
             inv_norms, None if inv_norms is None else self.codec.inv_norm_table,
-            nbits=self.codec.nbits, num_threads=self.num_threads,
+            nbits=self.codec.nbits, level_table=self.codec.level_table, num_threads=self.num_threads,
         )  # fmt: skip
 
     def top_tokens(
@@ -131,7 +132,7 @@ class CodedQuery:
         return kernels.top_tokens_codes(
             self.centroid_scores, self.levels, self.scale, self.bias, segment.codes, segment.residuals,
             segment.inv_norms, self.codec.inv_norm_table, segment.offsets, docids,
-            nbits=self.codec.nbits, count=count, num_threads=self.num_threads,
+            nbits=self.codec.nbits, level_table=self.codec.level_table, count=count, num_threads=self.num_threads,
         )  # fmt: skip
 
     def maxsim(self, segment: Segment, docids: npt.NDArray[np.int64] | None) -> Floats:
@@ -141,7 +142,7 @@ class CodedQuery:
         return kernels.maxsim_codes(
             self.centroid_scores, self.levels, self.scale, self.bias, segment.codes, segment.residuals,
             segment.inv_norms, self.codec.inv_norm_table, segment.offsets, docids,
-            nbits=self.codec.nbits, num_threads=self.num_threads,
+            nbits=self.codec.nbits, level_table=self.codec.level_table, num_threads=self.num_threads,
         )  # fmt: skip
 
 

@@ -111,13 +111,15 @@ class Segment:
         self.encoder: str | None = folder.meta["encoder"]
         self.num_tokens: int = folder.meta["tokens"]
         self.offsets: npt.NDArray[np.int64] = folder.map("offsets.i64", "<i8")
-        self._docnos = Ragged(folder.map("docnos.utf8", "u1"), folder.map("docnos.i64", "<i8"))
+        self.docnos_utf8 = Ragged(folder.map("docnos.utf8", "u1"), folder.map("docnos.i64", "<i8"))
         self.tok_ids = self._optional("tok_ids.i32")
         tokens = self._optional("tokens.f16")
         self.tokens = None if tokens is None else tokens.reshape(self.num_tokens, self.dim)
         self.codes = self._codes("codes")
         residuals = self._optional("residuals.u8")
-        self.residuals = None if residuals is None else residuals.reshape(self.num_tokens, -1)
+        self.residuals = (
+            None if residuals is None else residuals.reshape(self.num_tokens, len(residuals) // max(self.num_tokens, 1))
+        )
         self.inv_norms = self._optional("inv_norms.u8")
         self.doc_codes, self.doc_code_offsets = self._codes("doc_codes"), self._optional("doc_codes.i64")
         self.cell_docs, self.cell_offsets = self._optional("cell_docs.i32"), self._optional("cell_docs.i64")
@@ -127,13 +129,13 @@ class Segment:
 
     def docno(self, i: int) -> str:
         """The docno of the segment's i-th document."""
-        return self._docnos[i].tobytes().decode()
+        return self.docnos_utf8[i].tobytes().decode()
 
     @cached_property
     def docnos(self) -> list[str]:
         """All docnos in index order."""
-        blob = bytes(self._docnos.values)
-        ends = self._docnos.offsets.tolist()
+        blob = bytes(self.docnos_utf8.values)
+        ends = self.docnos_utf8.offsets.tolist()
         return [blob[a:b].decode() for a, b in pairwise(ends)]
 
     def _optional(self, name: str) -> npt.NDArray[Any] | None:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir import columns
+from pyterrier_lir.columns import Docids
 from pyterrier_lir.index.segment import Segment, SegmentWriter
 
 Record = dict[str, Any]
+UNIT = 0.01  # vectors whose norm is within this of 1 have unit length: bfloat16 and float16 round that much
+
+
+class Kind(NamedTuple):
+    """What is the same for all documents of an index."""
+
+    dim: int
+    encoder: str | None
+    tok_ids: bool
+    unit: bool  # whether token vectors must have unit length
 
 
 class Spool:
@@ -23,19 +34,34 @@ class Spool:
         path: The folder of the segments.
         left: The segments that are there already.
         limit: Bytes of token vectors after which a segment is finished.
+        like: What documents must be like; None for like the first one.
+        there: Segments of the index that must not hold these documents already, each with those that are deleted.
     """
 
-    def __init__(self, path: Path, left: list[Path], limit: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        left: list[Path],
+        limit: int,
+        like: Kind | None = None,
+        there: Sequence[tuple[Segment, Docids]] = (),
+    ) -> None:
         self.path = path
         self.limit = limit
-        self.seen = SeenDocnos([Segment(entry) for entry in left])
+        self.seen = SeenDocnos()
+        for segment, deleted in there:
+            self.seen.next_segment(segment, deleted)
+        before = [Segment(entry) for entry in left]
+        for segment in before:
+            self.seen.next_segment(segment)
         self.number = len(left) + 1
-        self.documents = self.seen.stored
-        first = self.seen.segments[0] if left else None
-        self.dim = max((segment.dim for segment in self.seen.segments), default=0)
-        self.encoder = first.encoder if first else None
-        self.tok_ids = first.tok_ids is not None if first else False
-        self.started = first is not None
+        self.documents = sum(map(len, before))
+        first = before[0] if before else None
+        if like is None and first is not None:
+            dim = max(segment.dim for segment in before)
+            like = Kind(dim, first.encoder, first.tok_ids is not None, unit=False)
+        self.started = like is not None
+        self.dim, self.encoder, self.tok_ids, self.unit = like or Kind(0, None, False, False)
         self.writer: SegmentWriter | None = None
 
     def fill(self, records: Iterable[Record]) -> None:
@@ -92,6 +118,13 @@ class Spool:
                 f"it {state} {columns.DOC_TOK_IDS}, unlike the documents before it; expected them for all documents or "
                 "for none."
             )
+        if self.unit and len(embs):
+            norms = np.linalg.norm(embs.astype(np.float32), axis=1)
+            if np.abs(norms - 1).max() > UNIT:
+                raise ValueError(
+                    f"a token vector has length {norms[np.abs(norms - 1).argmax()]:.3f}; expected 1, as those have on "
+                    "which the index was built. Normalise the vectors, as the encoder of the index does."
+                )
         if not self.dim and embs.shape[1]:
             if self.writer is not None:  # only documents without rows so far: begin a segment that knows the width
                 self.finish_segment()
@@ -101,17 +134,10 @@ class Spool:
 class SeenDocnos:
     """Which docnos were stored: 8 bytes each, because a large collection has more names than fit into memory."""
 
-    def __init__(self, segments: list[Segment]) -> None:
+    def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.hashes: list[npt.NDArray[np.uint64]] = []
         self.current: set[str] = set()
-        for segment in segments:
-            self.next_segment(segment)
-
-    @property
-    def stored(self) -> int:
-        """Documents in finished segments."""
-        return sum(map(len, self.segments))
 
     def add(self, docno: str) -> None:
         """Notes a docno.
@@ -121,14 +147,15 @@ class SeenDocnos:
         """
         if docno in self.current or self._stored(docno):
             raise ValueError(
-                f"The docno {docno!r} occurs twice; expected every document once. Remove the second one, or filter "
-                "what is stored already with index.unseen()."
+                f"The docno {docno!r} occurs twice; expected every document once. Remove the second one, filter what "
+                "is stored already with index.unseen(), or replace it with index.update(records)."
             )
         self.current.add(docno)
 
-    def next_segment(self, segment: Segment) -> None:
-        """The docnos since the last call now lie in a finished segment."""
-        hashes = np.sort(np.array([_hash(docno) for docno in segment.docnos], dtype=np.uint64))
+    def next_segment(self, segment: Segment, deleted: Docids | None = None) -> None:
+        """The docnos since the last call now lie in a finished segment; those of deleted documents are free."""
+        hashes = np.array([_hash(docno) for docno in segment.docnos], dtype=np.uint64)
+        hashes = np.sort(hashes if deleted is None else np.delete(hashes, deleted))
         del segment.docnos  # cached; read again only where a hash agrees
         self.segments.append(segment)
         self.hashes.append(hashes)
@@ -144,6 +171,12 @@ class SeenDocnos:
 
 
 def _docno(record: Record) -> str:
+    if not isinstance(record, Mapping):
+        raise ValueError(
+            f"A document is {record!r:.60}, a {type(record).__name__}; expected a record with docno and "
+            f"{columns.DOC_EMBS}. Give records to an encoder before the index: (encoder >> index).index(corpus) with "
+            'corpus = [{"docno": "d1", "text": "..."}].'
+        )
     if "docno" not in record or columns.DOC_EMBS not in record:
         missing = [name for name in ("docno", columns.DOC_EMBS) if name not in record]
         raise ValueError(

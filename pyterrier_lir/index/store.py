@@ -1,10 +1,9 @@
-"""The opened index: its live segments as one list of documents. A store never changes; a rebuild makes another."""
+"""The opened index: its live segments as one list of documents. A store never changes; a change makes another."""
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -14,30 +13,28 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir.columns import Floats, Ints
-from pyterrier_lir.index import cell_tokens, derived, files, token_mean, token_stats
+from pyterrier_lir.columns import Docids, Floats, Ints
+from pyterrier_lir.index import cell_tokens, derived, files, manifest, token_stats
 from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
-from pyterrier_lir.index.segment import META as SEGMENT_META
+from pyterrier_lir.index.manifest import CODECS, DERIVED, SEGMENTS, small_files
 from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.subset import Subset
 from pyterrier_lir.index.token_stats import TokenStats
 from pyterrier_lir.ragged import Ragged
 
 T = TypeVar("T")
 
-MANIFEST = "pt_meta.json"
-SEGMENTS = "segments"
-CODECS = "codecs"
-BUILD = "build"  # what an unfinished build has stored so far
+BUILD = "build"  # what an unfinished build or addition has stored so far
 SPOOL = "spool"
-DERIVED = "derived"  # see `derived`
 
 
 class Store:
     """What the manifest of an index names, opened by memory map.
 
-    Documents have docids ``0 .. len(store) - 1`` in the order in which they were indexed.
+    Documents have docids ``0 .. len(store) - 1`` in the order in which they were indexed. Those of deleted documents
+    are not given again, so that the others keep theirs.
 
     Args:
         path: The index directory.
@@ -49,7 +46,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest, self.segments, self.codec = _open(path)
+        self.manifest, self.segments, self.codec, self.deleted = _open(path)
         self.dim: int = self.manifest["dim"]
         self.encoder: str | None = self.manifest["encoder"]
         self._deriving = RLock()  # what is derived may need something else that is
@@ -57,6 +54,7 @@ class Store:
         self.starts = list(accumulate((len(segment) for segment in self.segments), initial=0))
 
     def __len__(self) -> int:
+        """The number of docids, those of deleted documents among them."""
         return self.starts[-1]
 
     @property
@@ -78,13 +76,48 @@ class Store:
         segment, i = self.locate(docid)
         return int(segment.offsets[i + 1] - segment.offsets[i])
 
-    def num_filled(self, docids: npt.NDArray[np.int64] | None) -> int:
+    def num_filled(self, subset: Subset | None) -> int:
         """How many documents have tokens, of all or of some."""
-        return int(self._filled.sum() if docids is None else self._filled[docids].sum())
+        return self._all_filled if subset is None else subset.num_filled
 
     @cached_property
-    def _filled(self) -> npt.NDArray[np.bool_]:
+    def filled(self) -> npt.NDArray[np.bool_]:
+        """Which documents have tokens, bool ``(N,)``."""
         return np.concatenate([np.zeros(0, bool), *(np.diff(segment.offsets) > 0 for segment in self.segments)])
+
+    @cached_property
+    def _all_filled(self) -> int:
+        return int(self.filled.sum())
+
+    def subset(self, docnos: Sequence[str] | None) -> Subset | None:
+        """What a search is confined to: the documents of that name, or all that are not deleted; None for no limit.
+
+        Raises:
+            ValueError: If docnos are unknown.
+        """
+        if docnos is None:
+            return self.live
+        return self.some(self.lookup(docnos))
+
+    def some(self, docids: Docids) -> Subset:
+        """The documents with these docids."""
+        mask = np.zeros(len(self), dtype=bool)
+        mask[docids] = True
+        return Subset(mask, int(self.filled[mask].sum()), named=True)
+
+    @cached_property
+    def live(self) -> Subset | None:
+        """The documents that are not deleted; None where none is."""
+        if not len(self.deleted):
+            return None
+        mask = np.ones(len(self), dtype=bool)
+        mask[self.deleted] = False
+        return Subset(mask, int(self.filled[mask].sum()), named=False)
+
+    @property
+    def live_docids(self) -> Docids:
+        """The docids of documents that are not deleted, ascending."""
+        return np.arange(len(self)) if self.live is None else np.flatnonzero(self.live.mask)
 
     def docno(self, docid: int) -> str:
         """The docno of a docid."""
@@ -111,9 +144,14 @@ class Store:
         inv_norms = None if segment.inv_norms is None else segment.inv_norms[rows]
         return self.codec.decode(Encoded(segment.codes[rows].astype(np.int32), segment.residuals[rows], inv_norms))
 
-    def blocks(self, size: int) -> Iterator[tuple[npt.NDArray[np.int64], Ragged]]:
-        """The docids of all documents with tokens, and their vectors, in blocks of about ``size`` tokens at most."""
-        for start, segment in self.parts():
+    def blocks(self, size: int, parts: Iterable[tuple[int, Segment]] | None = None) -> Iterator[tuple[Docids, Ragged]]:
+        """The docids of documents with tokens, deleted or not, and their vectors.
+
+        Args:
+            size: About how many tokens a block has at most.
+            parts: The segments, with the docids of their first documents; None for all.
+        """
+        for start, segment in self.parts() if parts is None else parts:
             offsets = segment.offsets
             docs = np.flatnonzero(np.diff(offsets))
             ends = offsets[docs + 1]
@@ -128,8 +166,10 @@ class Store:
 
     @cached_property
     def docids(self) -> dict[str, int]:
-        """Docno -> docid, for all documents; made when first asked for."""
-        return {docno: start + i for start, segment in self.parts() for i, docno in enumerate(segment.docnos)}
+        """Docno -> docid, for all documents that are not deleted; made when first asked for."""
+        gone = set(self.deleted.tolist())
+        named = ((docno, start + i) for start, segment in self.parts() for i, docno in enumerate(segment.docnos))
+        return {docno: docid for docno, docid in named if docid not in gone}
 
     def lookup(self, docnos: Sequence[str], *, missing: str = "error") -> npt.NDArray[np.int64]:
         """The docids of docnos, -1 for unknown ones where ``missing="drop"``.
@@ -157,16 +197,13 @@ class Store:
             lambda: CellTokens(self.derived(key, sources, lambda out: cell_tokens.write(segment, codec, out)), codec),
         )
 
-    @property
-    def token_mean(self) -> Floats:
-        """The mean of all token vectors, float32 ``(dim,)``; derived when first asked for."""
-        name = token_mean.NAME
-        return self.once(
-            name,
-            lambda: token_mean.read(
-                self.derived(name, self.everything, lambda out: token_mean.write(self.blocks, self.dim, out))
-            ),
-        )
+    @cached_property
+    def center(self) -> Floats:
+        """The mean of all centroids, float32 ``(dim,)``: about where token vectors lie, the same after every change."""
+        if self.codec is None:
+            return np.zeros(self.dim, np.float32)
+        mean: Floats = self.codec.centroids.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
 
     def derived(
         self, name: str, sources: Sequence[str], write: derived.Write, made_with: Mapping[str, str] | None = None
@@ -202,10 +239,15 @@ class Store:
             ValueError: If the index has no token ids.
         """
         self.check_tok_ids("token frequencies")
-        sources = small_files(self.manifest["segments"], None)
-        return token_stats.read(
-            self.derived(token_stats.NAME, sources, lambda out: token_stats.write(self.segments, out))
-        )
+        deletions = self.manifest["deletions"]
+        sources = [*small_files(self.manifest["segments"], None), *([deletions] if deletions else [])]
+        parts = [(segment, self.deleted_in(start, segment)) for start, segment in self.parts()]
+        return token_stats.read(self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out)))
+
+    def deleted_in(self, start: int, segment: Segment) -> Docids:
+        """The deleted documents of a segment, as numbers there."""
+        lo, hi = np.searchsorted(self.deleted, (start, start + len(segment)))
+        return self.deleted[lo:hi] - start
 
     def check_tok_ids(self, what: str) -> None:
         """Raises a ValueError where something needs token ids and the index has none."""
@@ -217,18 +259,27 @@ class Store:
 
     @cached_property
     def cell_sizes(self) -> npt.NDArray[np.int64]:
-        """How many tokens each centroid has, in all segments, int64 ``(K,)``."""
+        """How many tokens each centroid has, in all segments, int64 ``(K,)``; without those of deleted documents."""
         assert self.codec is not None
         sizes = np.zeros(len(self.codec.centroids.vectors), dtype=np.int64)
-        for segment in self.segments:
-            if segment.num_tokens:
+        for start, segment in self.parts():
+            if segment.num_tokens and segment.codes is not None:
                 sizes += np.diff(self.cell_tokens(segment).offsets)
+                for doc in self.deleted_in(start, segment).tolist():
+                    np.subtract.at(sizes, segment.codes[segment.offsets[doc] : segment.offsets[doc + 1]], 1)
         return sizes
 
-    @property
-    def codec_bytes(self) -> dict[str, int]:
-        """The sizes of the codec's files."""
-        return {name: found["bytes"] for name, found in self._codec_folder.meta["files"].items()}
+    @cached_property
+    def bytes(self) -> dict[str, int]:
+        """The sizes of the files, those of one name in several segments added up."""
+        folders = [segment.folder for segment in self.segments]
+        if self.codec is not None:
+            folders.append(self._codec_folder)
+        sizes: dict[str, int] = {}
+        for folder in folders:
+            for name, found in folder.meta["files"].items():
+                sizes[name] = sizes.get(name, 0) + found["bytes"]
+        return sizes
 
     def verify(self) -> None:
         """Reads everything and compares it with the checksums that were taken when it was written.
@@ -248,71 +299,45 @@ class Store:
         return files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META)
 
     def _examples(self) -> str:
-        return ", ".join(repr(self.docno(i)) for i in range(min(3, len(self))))
-
-
-def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest of an index, or None where no index was finished.
-
-    Raises:
-        ValueError: If it is damaged, or that of something else.
-    """
-    try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    try:
-        manifest = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path / MANIFEST} is damaged ({error}); restore it from a copy or build again.") from error
-    if manifest.get("format") != "lir" or manifest.get("type") != "multivec_index":
-        raise ValueError(
-            f"{path} holds a {manifest.get('type')}.{manifest.get('format')}; expected multivec_index.lir. "
-            "Open it with pt.Artifact.load, or choose another path for the index."
-        )
-    return manifest  # type: ignore[no-any-return]
+        return ", ".join(repr(self.docno(docid)) for docid in self.live_docids[:3].tolist())
 
 
 def spooled(path: Path) -> list[Path]:
-    """The finished segments that an unfinished build left, in the order in which they were written."""
+    """The finished segments that an unfinished build or addition left, in the order in which they were written."""
     folder = path / BUILD / SPOOL
     return sorted(entry for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
 
 
-def small_files(segments: Sequence[str], codec_name: str | None) -> list[str]:
-    """The files that are compared with their checksums whenever an index is opened; they hold those of the others."""
-    names = [f"{SEGMENTS}/{name}/{SEGMENT_META}" for name in segments]
-    return [*names, *([f"{CODECS}/{codec_name}/{CODEC_META}"] if codec_name else [])]
-
-
-def _check_small_files(path: Path, manifest: dict[str, Any]) -> None:
-    for name, expected in manifest["sha256"].items():
-        found = files.sha256(path / name) if (path / name).exists() else "nothing"
-        if found != expected:
-            raise ValueError(f"{path / name} is damaged: it has sha256 {found}; expected {expected}. {files.ADVICE}")
-
-
-def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None]:
-    for attempt in range(5):
-        manifest = read_manifest(path)
-        if manifest is None:
+def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None, Docids]:
+    found = manifest.read(path)
+    while True:
+        if found is None:
             raise FileNotFoundError(_no_index(path))
         try:
-            _check_small_files(path, manifest)
-            segments = [Segment(path / SEGMENTS / name) for name in manifest["segments"]]
-            return manifest, segments, Codec.load(path / CODECS / manifest["codec"]) if manifest["codec"] else None
-        except ValueError:
-            # A writer may have replaced the index between our two steps; then the manifest has changed as well.
-            now = read_manifest(path)
-            if attempt == 4 or (now is not None and now["number"] == manifest["number"]):
+            manifest.check_small_files(path, found)
+            segments = [Segment(path / SEGMENTS / name) for name in found["segments"]]
+            codec = Codec.load(path / CODECS / found["codec"]) if found["codec"] else None
+            return found, segments, codec, manifest.read_deleted(path, found)
+        except (ValueError, FileNotFoundError):
+            # A writer may have replaced the manifest and removed what it named before; then there is another one.
+            now = manifest.read(path)
+            if now is not None and now["number"] == found["number"]:
                 raise
-    raise AssertionError("unreachable")
+            found = now
+
+
+def _has_files(path: Path) -> bool:
+    return path.is_dir() and any(path.iterdir())
 
 
 def _no_index(path: Path) -> str:
     left = spooled(path)
     if not left:
-        return f"There is no index at {path}; expected one. Build it: (encoder >> index).index(corpus)."
+        there = ", but a file" if path.is_file() else ", but a folder of something else" if _has_files(path) else ""
+        return (
+            f"There is no index at {path}{there}; expected one. Build it: (encoder >> index).index(corpus), or check "
+            "the path."
+        )
     stored = sum(len(Segment(entry)) for entry in left)
     return (
         f"The build of the index at {path} was interrupted with {stored} documents stored; expected a finished index. "

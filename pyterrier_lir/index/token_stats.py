@@ -20,7 +20,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.columns import Docids, Floats, Ints
 from pyterrier_lir.index import files
 from pyterrier_lir.index.segment import Segment
 
@@ -98,9 +98,9 @@ class TokenStats:
         return np.where(self.ids[at] == wanted, values[at], 0)
 
 
-def write(segments: Iterable[Segment], folder: files.Directory) -> None:
-    """Counts the tokens of all segments."""
-    stats = _tally(block for segment in segments for block in _blocks(segment))
+def write(parts: Iterable[tuple[Segment, Docids]], folder: files.Directory) -> None:
+    """Counts the tokens of all segments, without those of deleted documents."""
+    stats = _tally(block for segment, deleted in parts for block in _blocks(segment, deleted))
     folder.meta["num_docs"] = stats.num_docs
     for name, values in (("ids.i32", stats.ids), ("df.i64", stats.df), ("cf.i64", stats.cf)):
         folder.file(name).write(values.tobytes())
@@ -131,14 +131,15 @@ def _summed(places: npt.NDArray[np.integer], values: Counts, size: int) -> Count
     return sums
 
 
-def _blocks(segment: Segment) -> Iterator[Block]:
+def _blocks(segment: Segment, deleted: Docids) -> Iterator[Block]:
     """Whole documents of a segment, about `BLOCK` tokens at a time."""
     assert segment.tok_ids is not None
     offsets, first = segment.offsets, 0
     while first < len(segment):
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + BLOCK, side="right")) - 1)
         docs = np.repeat(np.arange(first, last), np.diff(offsets[first : last + 1]))
-        yield segment.tok_ids[offsets[first] : offsets[last]], docs
+        keep = ~np.isin(docs, deleted)
+        yield segment.tok_ids[offsets[first] : offsets[last]][keep], docs[keep]
         first = last
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pyterrier_lir.kernels import reference
 
 _MAX_DIM = 65_536  # sums of that many products of a byte and an int8 fit into 32 bits
+_MAX_LEVEL = 127  # two products of that and an int8 fit into 16 bits, in which some processors add them
 
 
 def check_array(name: str, array: np.ndarray, ndim: int, *dtypes: type[np.generic]) -> None:
@@ -58,6 +59,7 @@ def check_coded_tokens(
     inv_norm: npt.NDArray[np.uint8] | None,
     inv_norm_table: npt.NDArray[np.float32] | None,
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None,
 ) -> None:
     """Raises unless these are a query as bytes, its scores of centroids, and tokens as codes that it can score."""
     check_query_bytes(query, query_scale)
@@ -68,6 +70,7 @@ def check_coded_tokens(
     check_array("codes", codes, 1, np.uint16, np.int32)
     check_array("packed", packed, 2, np.uint8)
     check_nbits(nbits)
+    check_level_table(level_table, nbits)
     check_width(packed, query.shape[1], nbits)
     check_length("packed", packed, len(codes), "code")
     check_inv_norm(inv_norm, inv_norm_table, len(codes))
@@ -92,6 +95,19 @@ def check_nbits(nbits: int) -> None:
     """Raises unless a value can have so many bits."""
     if nbits not in (1, 2, 4, 8):
         raise ValueError(f"nbits is {nbits}, but must be 1, 2, 4 or 8")
+
+
+def check_level_table(level_table: npt.NDArray[np.uint8] | None, nbits: int) -> None:
+    """Raises unless every level of so many bits has an entry of at most 127, or there is no table."""
+    if level_table is None:
+        return
+    check_array("level_table", level_table, 1, np.uint8)
+    if nbits == 8:
+        raise ValueError("level_table is given for 8 bits, but is for 1, 2 and 4; store table[levels] and give None")
+    if len(level_table) != 2**nbits:
+        raise ValueError(f"level_table has {len(level_table)} entries, but {nbits} bits have {2**nbits} levels")
+    if level_table.max() > _MAX_LEVEL:
+        raise ValueError(f"level_table contains {level_table.max()}, but entries must be 0 to {_MAX_LEVEL}")
 
 
 def check_width(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> None:

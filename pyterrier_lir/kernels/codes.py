@@ -188,6 +188,7 @@ def maxsim_codes(
     docids: npt.NDArray[np.int64] | None = None,
     *,
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None = None,
     num_threads: int = 1,
 ) -> npt.NDArray[np.float32]:
     """MaxSim of one query with many documents, from the codes of their tokens.
@@ -195,7 +196,8 @@ def maxsim_codes(
     ``scores[k] = sum_i max_t ((S[codes[t], i] + query_bias[i]) + query_scale[i] * acc[t, i]) * r[t]`` over the tokens
     ``t`` of document ``docids[k]``, with ``S`` the ``centroid_scores``, ``r[t] = inv_norm_table[inv_norm[t]]`` and
     ``acc[t, i] = sum_j query[i, j] * levels[t, j]`` in integers (Santhanam et al., PLAID, CIKM 2022, over a uniform
-    codec).
+    codec). With a ``level_table``, ``levels`` are what it has for the packed ones: a codebook whose values are not
+    equally far apart is one of 128 equal steps, of which few are used.
 
     Every float operation is rounded by itself, in the order of the formula, and rows are summed in order: all builds
     and NumPy agree bit for bit, on any number of threads.
@@ -213,6 +215,7 @@ def maxsim_codes(
         offsets: ``(N + 1,)``, not decreasing, within ``0 .. T``: where each document's tokens begin.
         docids: ``(m,)`` documents to score, in any order, repeated or not; ``None`` for all ``N``.
         nbits: 1, 2, 4 or 8.
+        level_table: ``(2 ** nbits,)``, 0 to 127: what each level counts as; ``None`` for itself. Not with 8 bits.
         num_threads: threads that share the documents.
 
     Returns:
@@ -221,7 +224,9 @@ def maxsim_codes(
     Raises:
         ValueError: an argument has the wrong type or shape, or names documents, tokens or centroids that do not exist.
     """
-    check_coded_tokens(centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, nbits)
+    check_coded_tokens(
+        centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, nbits, level_table
+    )
     check_num_threads(num_threads)
     starts, ends = document_ranges(offsets, docids, len(codes))
     return active_module().maxsim_codes(
@@ -236,6 +241,7 @@ def maxsim_codes(
         starts,
         ends,
         nbits,
+        level_table,
         num_threads,
     )
 

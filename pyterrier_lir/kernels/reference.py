@@ -64,6 +64,14 @@ def unpack(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> npt.NDArray[n
     return np.ascontiguousarray(np.concatenate(planes, axis=1)[:, :dim])
 
 
+def unpack_levels(
+    packed: npt.NDArray[np.uint8], dim: int, nbits: int, level_table: npt.NDArray[np.uint8] | None
+) -> npt.NDArray[np.uint8]:
+    """The values that :func:`pack` was given, or what a table has for them."""
+    levels = unpack(packed, dim, nbits)
+    return levels if level_table is None else level_table[levels]
+
+
 def packed_width(dim: int, nbits: int) -> int:
     """Bytes of one packed row."""
     return -(-dim // (8 // nbits))
@@ -135,6 +143,7 @@ def maxsim_codes(
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None,
     num_threads: int = 1,
 ) -> npt.NDArray[np.float32]:
     """MaxSim of documents ``starts[k]`` to ``ends[k]``, from integer dot products."""
@@ -144,7 +153,7 @@ def maxsim_codes(
             continue
         similarities = code_similarities(
             centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table,
-            np.arange(start, end), nbits,
+            np.arange(start, end), nbits, level_table,
         )  # fmt: skip
         scores[k] = sum_in_order(similarities.max(axis=0))
     return scores
@@ -161,10 +170,11 @@ def code_similarities(
     inv_norm_table: npt.NDArray[np.float32] | None,
     tokens: npt.NDArray[np.int64],
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None,
 ) -> npt.NDArray[np.float32]:
     """Similarities of some tokens, a row for each, with all rows of the query."""
     _check_codes(codes, tokens, len(centroid_scores))
-    products = integer_products(unpack(packed[tokens], query.shape[1], nbits), query)
+    products = integer_products(unpack_levels(packed[tokens], query.shape[1], nbits, level_table), query)
     similarities = (centroid_scores[codes[tokens], : len(query)] + query_bias) + query_scale * products
     if inv_norm is not None and inv_norm_table is not None:
         similarities = similarities * inv_norm_table[inv_norm[tokens], None]
@@ -281,6 +291,7 @@ def scan_cells(
     inv_norm: npt.NDArray[np.uint8] | None,
     inv_norm_table: npt.NDArray[np.float32] | None,
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None,
     num_threads: int = 1,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Triples of all tokens in each row's cells."""
@@ -291,7 +302,8 @@ def scan_cells(
         for cell, cell_score in zip(row, cell_scores[i], strict=True):
             t = np.arange(cell_offsets[cell], cell_offsets[cell + 1])
             packed = blocks[t // BLOCK, :, t % BLOCK].reshape(len(t), 4 * blocks.shape[1])[:, :width]
-            products = integer_products(unpack(packed, query.shape[1], nbits), query[i : i + 1])[:, 0]
+            levels = unpack_levels(packed, query.shape[1], nbits, level_table)
+            products = integer_products(levels, query[i : i + 1])[:, 0]
             found = (cell_score + query_bias[i]) + query_scale[i] * products
             if inv_norm is not None and inv_norm_table is not None:
                 found = found * inv_norm_table[inv_norm[t]]
@@ -325,6 +337,7 @@ def top_tokens_codes(
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None,
     count: int,
     num_threads: int = 1,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -332,8 +345,9 @@ def top_tokens_codes(
 
     def similarities(t: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return code_similarities(
-            centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, t, nbits
-        )
+            centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, t, nbits,
+            level_table,
+        )  # fmt: skip
 
     return _best_of_documents(similarities, len(query), starts, ends, count)
 

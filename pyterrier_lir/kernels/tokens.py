@@ -15,6 +15,7 @@ from pyterrier_lir.kernels.checks import (
     check_coded_tokens,
     check_inv_norm,
     check_length,
+    check_level_table,
     check_nbits,
     check_num_threads,
     check_query_bytes,
@@ -41,6 +42,7 @@ def scan_cells(
     inv_norm_table: npt.NDArray[np.float32] | None,
     *,
     nbits: int,
+    level_table: npt.NDArray[np.uint8] | None = None,
     num_threads: int = 1,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Scores of all tokens in some cells, each cell for one row of the query (WARP's implicit decompression).
@@ -50,7 +52,8 @@ def scan_cells(
     ``((cell_scores[i, k] + query_bias[i]) + query_scale[i] * sum_j query[i, j] * levels[t, j]) * r[t]``
 
     with ``r[t] = inv_norm_table[inv_norm[t]]``, or without it; the sum is an integer, and all builds and NumPy agree
-    bit for bit (Scheerer et al., WARP, SIGIR 2025, over a uniform codec).
+    bit for bit (Scheerer et al., WARP, SIGIR 2025, over a uniform codec). A ``level_table`` is used as by
+    ``maxsim_codes``.
 
     Args:
         cells: ``(n, p)`` cells of each row.
@@ -65,6 +68,7 @@ def scan_cells(
         inv_norm: ``(T,)`` entry of ``inv_norm_table`` for each token; ``None`` for no normalisation.
         inv_norm_table: ``(256,)`` factors; ``None`` together with ``inv_norm``.
         nbits: 1, 2, 4 or 8.
+        level_table: ``(2 ** nbits,)``, 0 to 127: what each level counts as; ``None`` for itself. Not with 8 bits.
         num_threads: threads that share the cells.
 
     Returns:
@@ -86,6 +90,7 @@ def scan_cells(
         raise ValueError("cell_offsets is empty, but K cells have K + 1 offsets; for no cells give [0]")
     check_array("token_docs", token_docs, 1, np.int32)
     check_nbits(nbits)
+    check_level_table(level_table, nbits)
     check_array("blocks", blocks, 4, np.uint8)
     shape = blocks_shape(len(token_docs), query.shape[1], nbits)
     if blocks.shape != shape:
@@ -97,7 +102,7 @@ def scan_cells(
     check_num_threads(num_threads)
     return active_module().scan_cells(
         cells, cell_scores, query, query_scale, query_bias, cell_offsets, token_docs, blocks, inv_norm, inv_norm_table,
-        nbits, num_threads,
+        nbits, level_table, num_threads,
     )  # fmt: skip
 
 
@@ -153,6 +158,7 @@ def top_tokens_codes(
     *,
     nbits: int,
     count: int,
+    level_table: npt.NDArray[np.uint8] | None = None,
     num_threads: int = 1,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """As :func:`top_tokens`, from the codes of the tokens; scores and arguments are those of ``maxsim_codes``.
@@ -160,11 +166,13 @@ def top_tokens_codes(
     ``score[t, i] = ((S[codes[t], i] + query_bias[i]) + query_scale[i] * sum_j query[i, j] * levels[t, j]) * r[t]``; all
     builds and NumPy agree bit for bit.
     """
-    check_coded_tokens(centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, nbits)
+    check_coded_tokens(
+        centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, nbits, level_table
+    )
     starts, ends = _ascending_ranges(offsets, docids, len(codes), count, num_threads)
     docs, scores = active_module().top_tokens_codes(
         centroid_scores, query, query_scale, query_bias, codes, packed, inv_norm, inv_norm_table, starts, ends, nbits,
-        count, num_threads,
+        level_table, count, num_threads,
     )  # fmt: skip
     return docs if docids is None else docids[docs], scores
 

@@ -12,20 +12,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
-from pyterrier_lir.columns import Floats
+from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import scoring
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
-
-Docids = npt.NDArray[np.int64]
 
 
 class Graph(Protocol):

@@ -73,19 +73,19 @@ class Exhaustive(LirTransformer):
         store = self.index_.store
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
-        for query, (docids, scores) in zip(queries, self.search(store, queries), strict=True):
+        for query, (docids, scores) in zip(queries, self.retrieve(store, queries), strict=True):
             for row in query.rows:
                 hits[row] = (store.names(docids), scores)
         return frames.retrieved(inp, hits)
 
-    def search(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
+    def retrieve(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
         """The best documents of each query."""
         best = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
         scorer = scoring.Scorer(store, num_threads=self.num_threads, device=self.device)
         prepared = [scorer.prepare(query) if len(query.embs) else None for query in queries]
-        wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
+        wanted = store.subset(self.docnos)
         for start, segment in store.parts():
-            docids = np.arange(len(segment)) if wanted is None else _within(wanted, start, len(segment))
+            docids = np.arange(len(segment)) if wanted is None else wanted.of(start, len(segment))
             if not len(docids):
                 continue
             vectors = scorer.vectors(segment)
@@ -98,11 +98,6 @@ class Exhaustive(LirTransformer):
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
         return pt.inspect.transformer_apply_attributes(self, num_results=k) if k < self.num_results else None
-
-
-def _within(docids: npt.NDArray[np.int64], start: int, count: int) -> npt.NDArray[np.int64]:
-    lo, hi = np.searchsorted(docids, (start, start + count))
-    return docids[lo:hi] - start
 
 
 def _merge(hits: Hits, docids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], k: int) -> Hits:

@@ -39,18 +39,21 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import columns, frames, kernels
-from pyterrier_lir.columns import Floats
+from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.artifact import LirIndex
+from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.ragged import Ragged
 from pyterrier_lir.retrieve import vectors
-from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
     from pyterrier_lir.index import files
+    from pyterrier_lir.index.segment import Segment
     from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
 
 TOKENS = 1 << 16  # in memory at once while an index is encoded,
 MEGABYTES = 64  # and so much of encodings
@@ -229,7 +232,7 @@ class Muvera(LirTransformer):
         final_dim: Values of the encoding after a final projection; None for none.
         fill_empty: Whether empty cells of documents are filled with the nearest vector.
         projection: ``"dense"``, random signs; ``"sparse"``, one sign per dimension.
-        center: Subtracted from documents: a vector, or a `LirIndex` for the mean of its token vectors; None for
+        center: Subtracted from documents: a vector, or a `LirIndex` for the mean of its centroids; None for
             nothing. It pays where the vectors have a mean that is not small.
         seed: Of all that is random.
         num_threads: Threads on the processor; None for all cores.
@@ -274,7 +277,7 @@ class Muvera(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes the sides that are there."""
-        with pt.validate.any(inp, context=self) as v:
+        with frames.validated(inp, self) as v:
             v.query_frame([columns.QUERY_EMBS])
             v.document_frame([columns.DOC_EMBS])
             v.columns(includes=[columns.QUERY_EMBS])
@@ -305,7 +308,7 @@ class Muvera(LirTransformer):
         return list(self._encoder(documents, columns.DOC_EMBS).documents(Ragged.from_list(documents)))
 
     def _encoder(self, matrices: Sequence[Floats], column: str) -> FdeEncoder:
-        center = self.center.store.token_mean if isinstance(self.center, LirIndex) else self.center
+        center = self.center.store.center if isinstance(self.center, LirIndex) else self.center
         dims = {matrix.shape[1] for matrix in matrices if len(matrix)}
         if len(dims) > 1:
             raise ValueError(
@@ -338,18 +341,18 @@ def _as_tuple(center: Any) -> tuple[float, ...]:
 
 
 class Encodings:
-    """The encodings of the documents of an index that have tokens, made when they are read."""
+    """The encodings of the documents of some segments that have tokens, made when they are read."""
 
-    def __init__(self, store: Store, encoder: FdeEncoder) -> None:
-        self._store, self._encoder = store, encoder
+    def __init__(self, store: Store, parts: Sequence[tuple[int, Segment]], encoder: FdeEncoder) -> None:
+        self._store, self._parts, self._encoder = store, parts, encoder
         self.size = encoder.size
-        filled = [start + np.flatnonzero(np.diff(segment.offsets)) for start, segment in store.parts()]
+        filled = [start + np.flatnonzero(np.diff(segment.offsets)) for start, segment in parts]
         self.docids: Docids = np.concatenate(filled).astype(np.int64)
 
     def blocks(self) -> Iterator[tuple[Docids, Floats]]:
         """Docids and encodings, about as many as `MEGABYTES` hold at once."""
         count = max(int(MEGABYTES * 1e6) // (4 * self.size), 1)
-        for docids, documents in self._store.blocks(TOKENS):
+        for docids, documents in self._store.blocks(TOKENS, self._parts):
             for first in range(0, len(docids), count):
                 offsets = documents.offsets[first : first + count + 1]
                 part = Ragged(documents.values[offsets[0] : offsets[-1]], offsets - offsets[0])
@@ -378,7 +381,8 @@ class MuveraRetriever(Retriever):
     rows give no results. Equal scores are in index order.
 
     The first search encodes the stored vectors under ``derived/``, a block at a time, at thousands of documents a
-    second; so does the first one with other parameters, or after the index has changed. An encoding has ``size = reps *
+    second; so does the first one with other parameters. After the index has changed, ``"flat"`` encodes what is new;
+    the others are made again, but not for deletions, which they pass over. An encoding has ``size = reps *
     2 ** k_sim * min(d_proj, dim)`` values, or ``final_dim``: 10,240 by default.
 
     =========== ================== ========== =======================================================================
@@ -403,7 +407,7 @@ class MuveraRetriever(Retriever):
         final_dim: Values of the encoding after a final projection; None for none.
         fill_empty: Whether empty cells of documents are filled with the nearest vector.
         projection: ``"dense"``, random signs; ``"sparse"``, one sign per dimension.
-        center: Whether the mean of the index's token vectors is subtracted; see `retrieve.muvera`.
+        center: Whether the mean of the index's centroids is subtracted; see `retrieve.muvera`.
         seed: Of all that is random.
         ef_search: Of ``"hnsw"``: length of the queue; at least k. None for 64 or k.
         nprobe: Of ``"ivfpq"``: clusters to search; None for 16.
@@ -466,15 +470,20 @@ class MuveraRetriever(Retriever):
         self.stats = stats
         Fde.of(self).check()
 
-    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """Encodes one query and searches for it."""
-        searched = self._vectors(store)
+        parts = self._vectors(store)
         clock = [time.perf_counter()]
         encoder = self._encoder(store, num_threads)
         (encoded,) = encoder.queries([(query.embs, query.weights)])
         clock.append(time.perf_counter())
         effort = self.ef_search or self.nprobe
-        docids, products = searched.search(encoded, self.num_results, wanted, effort, num_threads)
+        hits = [part.search(encoded, self.num_results, wanted, effort, num_threads) for part in parts]
+        docids = np.concatenate([found for found, _ in hits])
+        products: Scores = np.concatenate([scores for _, scores in hits])
+        if len(hits) > 1:
+            top = kernels.top_k(products, self.num_results)
+            docids, products = docids[top], products[top]
         clock.append(time.perf_counter())
         scores = products / np.float32(self.reps) + np.float32(encoder.shift(query))
         return Found(docids, scores, (1000 * np.diff(clock)).tolist())
@@ -486,18 +495,24 @@ class MuveraRetriever(Retriever):
         return pt.inspect.transformer_apply_attributes(self, num_results=k)
 
     def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
-        return FdeEncoder(Fde.of(self), store.dim, store.token_mean if self.center else None, num_threads)
+        return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
 
-    def _vectors(self, store: Store) -> vectors.Flat | vectors.Faiss:
+    def _vectors(self, store: Store) -> list[vectors.Flat | vectors.Faiss]:
+        """What is searched: ``"flat"`` is a list for each segment, so that only new ones are encoded."""
         name = f"muvera/{self.ann}-{Fde.of(self).name}{'-centred' if self.center else ''}"
-        return store.once(name, lambda: vectors.read(self._derived(store, name)))
+        parts = [part for part in store.parts() if part[1].num_tokens]
+        if self.ann != "flat":
+            return [self._derived(store, name, parts)]
+        return [self._derived(store, f"{name}/{part[1].folder.path.name}", [part]) for part in parts]
 
-    def _derived(self, store: Store, name: str) -> files.Opened:
+    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | vectors.Faiss:
         count = threads(self.num_threads)
         encoder = self._encoder(store, count)
 
         def write(folder: files.Directory) -> None:
             folder.meta["numpy"] = np.__version__  # which may have drawn the matrices differently
-            vectors.write(self.ann, Encodings(store, encoder), folder, seed=self.seed, num_threads=count)
+            vectors.write(self.ann, Encodings(store, parts, encoder), folder, seed=self.seed, num_threads=count)
 
-        return store.derived(name, store.everything, write, {"matrices": encoder.matrices.digest()})
+        sources = small_files([segment.folder.path.name for _, segment in parts], store.manifest["codec"])
+        made_with = {"matrices": encoder.matrices.digest()}
+        return store.once(name, lambda: vectors.read(store.derived(name, sources, write, made_with)))

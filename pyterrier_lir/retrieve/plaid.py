@@ -25,15 +25,17 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
+from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import CodedQuery, Scorer, threads
-from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever, Scores
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.segment import Segment
     from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
 
 
 class Settings(NamedTuple):
@@ -144,7 +146,7 @@ class Plaid(Retriever):
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)
 
-    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three stages for one query."""
         nprobe, ndocs, threshold = self.settings
         least = min(self.min_docs or self.num_results, store.num_filled(wanted))
@@ -268,13 +270,13 @@ class CentroidQuery:
         self.num_threads = num_threads
         self.coded = CodedQuery(query.embs, query.weights, store.codec, num_threads)
 
-    def candidates(self, nprobe: int, *, at_least: int, wanted: Docids | None = None) -> Docids:
+    def candidates(self, nprobe: int, *, at_least: int, wanted: Subset | None = None) -> Docids:
         """The documents in the best cells of each row, ascending.
 
         Args:
             nprobe: Cells of each row.
             at_least: Where there are fewer documents, as many cells more as it takes.
-            wanted: Documents to choose from, ascending; None for all.
+            wanted: Documents to choose from; None for all.
         """
         cells = len(self.coded.centroid_scores)
         nprobe = min(nprobe, cells)
@@ -283,7 +285,7 @@ class CentroidQuery:
             found = [start + self._in_cells(chosen, segment) for start, segment in self.store.parts()]
             docids = np.concatenate([np.zeros(0, np.int64), *found])
             if wanted is not None:
-                docids = np.intersect1d(docids, wanted, assume_unique=True)
+                docids = wanted.among(docids)
             if len(docids) >= at_least or nprobe == cells:
                 return docids
             nprobe = min(2 * nprobe, cells)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pyterrier_lir import frames
+from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.transformer import LirTransformer
@@ -18,8 +19,8 @@ from pyterrier_lir.transformer import LirTransformer
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
 
-Docids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
 
@@ -32,7 +33,7 @@ class Found(NamedTuple):
 
 
 class Retriever(LirTransformer):
-    """A retriever: a method that fills in `search` for one query. It has these arguments, and others of its own."""
+    """A retriever: a method that fills in `retrieve` for one query. It has these arguments, and others of its own."""
 
     STATS: ClassVar[tuple[str, ...]] = ()  # columns that stats=True adds
 
@@ -42,13 +43,13 @@ class Retriever(LirTransformer):
     num_threads: int | None
     stats: bool
 
-    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """Finds documents.
 
         Args:
             store: The opened index, with at least one token.
             query: With at least one row.
-            wanted: Documents to search, ascending; None for all.
+            wanted: Documents to search; None for all.
             num_threads: Threads; the result does not depend on it.
         """
         raise NotImplementedError
@@ -60,9 +61,9 @@ class Retriever(LirTransformer):
             return frames.retrieved(inp.assign(**{name: [] for name in self.STATS} if self.stats else {}), [])
         store = self.index_.store
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
-        wanted = None if self.docnos is None else np.sort(store.lookup(self.docnos))
+        wanted = store.subset(self.docnos)
         asked = [query for query in queries if len(query.embs) and store.codec is not None]
-        found = in_parallel(lambda query, n: self.search(store, query, wanted, n), asked, self.num_threads)
+        found = in_parallel(lambda query, n: self.retrieve(store, query, wanted, n), asked, self.num_threads)
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
         for query, result in zip(asked, found, strict=True):

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir import kernels
+from pyterrier_lir.columns import Docids
 from pyterrier_lir.index.scoring import CodedQuery
-from pyterrier_lir.retrieve.retriever import Docids, Scores
+from pyterrier_lir.retrieve.retriever import Scores
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.store import Store

@@ -16,6 +16,7 @@ Douze et al.: The Faiss library. CoRR abs/2401.08281, 2024.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -24,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir import kernels
-from pyterrier_lir.columns import Floats
+from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.index import files
+from pyterrier_lir.index.subset import Subset
 
 KINDS = ("flat", "hnsw", "pq", "ivfpq")
 SUBVECTOR = 8  # values that product quantisation codes in a byte, PQ-256-8
@@ -34,7 +36,6 @@ CONSTRUCTION = 100  # length of the queue while the graph is built
 SAMPLE = 5120  # documents that codebooks are trained on, 20 for each of the 256 entries
 ITERATIONS = 10  # of k-means
 
-Docids = npt.NDArray[np.int64]
 Hits = tuple[Docids, Floats]  # docids and inner products, best first
 
 
@@ -89,13 +90,13 @@ class Flat:
         self.docids: Docids = folder.map("docids.i64", "<i8")
         self.vectors = folder.map("vectors.f16", "<f2").reshape(len(self.docids), folder.meta["size"])
 
-    def search(self, query: Floats, k: int, wanted: Docids | None, effort: int | None, num_threads: int) -> Hits:
+    def search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
         """The documents with the largest inner products; of equal ones the first.
 
         Args:
             query: float32 ``(size,)``.
             k: How many.
-            wanted: Documents to look at, ascending; None for all.
+            wanted: Documents to look at; None for all.
             effort: Of no use here.
             num_threads: Threads; the result does not depend on it.
         """
@@ -114,38 +115,45 @@ class Faiss:
         self.folder = folder
         self.kind: str = folder.meta["kind"]
         self.docids: Docids = folder.map("docids.i64", "<i8")
-        self.index = faiss.read_index(str(folder.path / "index.faiss"))
+        content = io.BytesIO(folder.whole("index.faiss").data)  # FAISS believes whatever it reads
+        self.index = faiss.read_index(faiss.PyCallbackIOReader(content.read))
         if self.kind == "ivfpq":
             self.index.make_direct_map()
 
-    def search(self, query: Floats, k: int, wanted: Docids | None, effort: int | None, num_threads: int) -> Hits:
+    def search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
         """As `Flat.search`, approximately: among equal products at the end of the list, FAISS chooses.
 
-        ``wanted`` documents are all looked at, through what the index keeps of their vectors.
+        Documents that a user has named are all looked at, through what the index keeps of their vectors.
 
         Args:
             query: float32 ``(size,)``.
             k: How many.
-            wanted: Documents to look at, ascending; None for all.
+            wanted: Documents to look at; None for all.
             effort: Length of the queue (at least k) or number of clusters; None for the defaults, 64 and 16.
             num_threads: Threads; FAISS searches for one query on one.
         """
-        if wanted is not None:
+        if wanted is not None and wanted.named:
             rows = _rows(self.docids, wanted)
             products = self._products(query, rows)
             top = kernels.top_k(products, k)
             return self.docids[rows[top]], products[top]
         with _threads(num_threads):
-            found, rows = self.index.search(query[None], min(k, len(self.docids)), params=self._effort(effort, k))
-        products, rows = found[0][rows[0] >= 0], rows[0][rows[0] >= 0]
-        order = np.lexsort((rows, -products))
+            count = k if wanted is None else k + int((~wanted.mask[self.docids]).sum())  # the deleted may come first
+            found, rows = self.index.search(
+                query[None], min(count, len(self.docids)), params=self._effort(effort, count)
+            )
+        keep = rows[0] >= 0
+        if wanted is not None:
+            keep[keep] = wanted.mask[self.docids[rows[0][keep]]]
+        products, rows = found[0][keep], rows[0][keep]
+        order = np.lexsort((rows, -products))[:k]
         return self.docids[rows[order]], products[order]
 
-    def _effort(self, effort: int | None, k: int) -> Any:
+    def _effort(self, effort: int | None, count: int) -> Any:
         import faiss
 
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(effort or 64, k))
+            return faiss.SearchParametersHNSW(efSearch=max(effort or 64, count))
         return faiss.SearchParametersIVF(nprobe=effort or 16) if self.kind == "ivfpq" else None
 
     def _products(self, query: Floats, rows: Docids) -> Floats:
@@ -196,9 +204,9 @@ def _half(vectors: Floats, docids: Docids) -> npt.NDArray[np.float16]:
     return half
 
 
-def _rows(docids: Docids, wanted: Docids) -> Docids:
-    """The rows of wanted documents that are there."""
-    return np.intersect1d(docids, wanted, assume_unique=True, return_indices=True)[1].astype(np.int64)
+def _rows(docids: Docids, wanted: Subset) -> Docids:
+    """The rows of wanted documents."""
+    return np.flatnonzero(wanted.mask[docids])
 
 
 @contextmanager

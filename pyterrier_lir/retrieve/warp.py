@@ -23,12 +23,13 @@ import pyterrier as pt
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import CodedQuery, threads
-from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever, Scores
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.retrieve.triples import reduce, scan
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
 
 
 class Settings(NamedTuple):
@@ -154,7 +155,7 @@ class Warp(Retriever):
             default.nprobe, self.t_prime or default.t_prime, self.bound or default.bound, self.groups or default.groups
         )
 
-    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three steps for one query, with twice as many cells where these hold too few documents."""
         assert store.codec is not None
         nprobe, t_prime, bound, groups = self.settings
@@ -170,8 +171,8 @@ class Warp(Retriever):
             clock.append(time.perf_counter())
             docids, scores = reduce(store, triples, imputed, num_threads)
             if wanted is not None:
-                docids, at, _ = np.intersect1d(docids, wanted, assume_unique=True, return_indices=True)
-                scores = scores[at]
+                keep = wanted.mask[docids]
+                docids, scores = docids[keep], scores[keep]
             if len(docids) >= least or nprobe == all_cells:
                 break
             nprobe, groups = min(2 * nprobe, all_cells), groups and 2 * groups

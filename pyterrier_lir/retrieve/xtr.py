@@ -20,9 +20,10 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
+from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import CodedQuery, threads
-from pyterrier_lir.retrieve.retriever import Docids, Found, Retriever, Scores
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.retrieve.triples import Parts, Triples, reduce, scan
 from pyterrier_lir.transformer import LirTransformer
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.segment import Segment
     from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
 
 TOKEN_K = 10_000
 
@@ -97,7 +99,7 @@ class Xtr(Retriever):
         self.num_threads = num_threads
         self.stats = stats
 
-    def search(self, store: Store, query: Query, wanted: Docids | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three steps for one query."""
         clock = [time.perf_counter()]
         retrieved = retrieve_tokens(store, query, self.token_k, self.nprobe, wanted, num_threads)
@@ -166,7 +168,7 @@ class XtrScorer(LirTransformer):
 
     def _score(self, store: Store, query: Query, docids: Docids) -> Scores:
         count, among = threads(self.num_threads), np.unique(docids)
-        retrieved = retrieve_tokens(store, query, self.token_k, None, among, count)
+        retrieved = retrieve_tokens(store, query, self.token_k, None, store.some(among), count)
         found, scores, nothing = xtr_scores(store, query, retrieved, self.impute, self.normalise, count)
         empty = np.array([store.num_tokens(docid) == 0 for docid in among.tolist()])
         all_scores = np.where(empty, np.float32(-np.inf), nothing)
@@ -175,21 +177,27 @@ class XtrScorer(LirTransformer):
 
 
 def retrieve_tokens(
-    store: Store, query: Query, token_k: int, nprobe: int | None, wanted: Docids | None, num_threads: int
+    store: Store, query: Query, token_k: int, nprobe: int | None, wanted: Subset | None, num_threads: int
 ) -> Parts:
     """Each row's ``token_k`` best tokens: of all, of some documents, or of its ``nprobe`` best cells."""
     assert store.codec is not None
     coded = CodedQuery(query.embs, query.weights, store.codec, num_threads)
     if nprobe is None:
         parts = [
-            (start, _top_tokens(store, segment, query, coded, token_k, _here(wanted, start, len(segment))))
+            (
+                start,
+                _top_tokens(
+                    store, segment, query, coded, token_k, None if wanted is None else wanted.of(start, len(segment))
+                ),
+            )
             for start, segment in store.parts()
             if segment.num_tokens
         ]
     else:
         cells, scores = coded.best_cells(min(nprobe, len(store.codec.centroids.vectors)))
         parts = scan(store, coded, cells, scores, normalise=True)
-        parts = [(start, _within(part, _here(wanted, start, len(store.locate(start)[0])))) for start, part in parts]
+        if wanted is not None:
+            parts = [(start, _kept(part, wanted.mask[start + part.docs])) for start, part in parts]
     return _best(parts, len(query.embs), token_k)
 
 
@@ -226,20 +234,8 @@ def _top_tokens(
     return Triples(np.arange(len(docs) + 1) * docs.shape[1], docs.astype(np.int32).ravel(), scores.ravel())
 
 
-def _here(wanted: Docids | None, start: int, count: int) -> Docids | None:
-    """Which documents of a segment are wanted, as numbers there."""
-    if wanted is None:
-        return None
-    lo, hi = np.searchsorted(wanted, (start, start + count))
-    return wanted[lo:hi] - start
-
-
-def _within(part: Triples, docs: Docids | None) -> Triples:
-    """The triples of some documents."""
-    return part if docs is None else _kept(part, np.isin(part.docs, docs))
-
-
 def _kept(part: Triples, keep: np.ndarray) -> Triples:
+    """Some of the triples."""
     before = np.concatenate([[0], np.cumsum(keep)])
     return Triples(before[part.row_offsets], part.docs[keep], part.scores[keep])
 

@@ -193,12 +193,13 @@ Array<float> maxsim_codes(const Array<float>& centroid_scores, const Array<std::
                           const Array<float>& query_scale, const Array<float>& query_bias, const Array<Code>& codes,
                           const Array<std::uint8_t>& packed, const std::optional<Array<std::uint8_t>>& inv_norm,
                           const std::optional<Array<float>>& inv_norm_table, const Array<std::int64_t>& starts,
-                          const Array<std::int64_t>& ends, int nbits, int num_threads) {
+                          const Array<std::int64_t>& ends, int nbits,
+                          const std::optional<Array<std::uint8_t>>& level_table, int num_threads) {
     Array<float> scores(starts.size());
     float* score_data = scores.mutable_data();
     py::gil_scoped_release release;
     const int rows = int(query.shape(0)), dim = int(query.shape(1));
-    const lir::ByteRows layout(dim, nbits);
+    const lir::ByteRows layout(dim, nbits, level_table ? level_table->data() : nullptr);
     const lir::QueryBytes bytes(query.data(), query_scale.data(), query_bias.data(), rows, dim, layout);
     const lir::CodedTokens<Code> tokens = coded_tokens(centroid_scores, codes, packed, inv_norm, inv_norm_table);
     lir::maxsim_codes(bytes, layout, tokens, lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads,
@@ -210,14 +211,16 @@ py::tuple scan_cells(const Array<std::int32_t>& cells, const Array<float>& cell_
                      const Array<float>& query_scale, const Array<float>& query_bias,
                      const Array<std::int64_t>& cell_offsets, const Array<std::int32_t>& token_docs,
                      const Array<std::uint8_t>& blocks, const std::optional<Array<std::uint8_t>>& inv_norm,
-                     const std::optional<Array<float>>& inv_norm_table, int nbits, int num_threads) {
+                     const std::optional<Array<float>>& inv_norm_table, int nbits,
+                     const std::optional<Array<std::uint8_t>>& level_table, int num_threads) {
     const int rows = int(cells.shape(0));
     const lir::CellTokens tokens{
         {cell_offsets.data(), cell_offsets.size() - 1, token_docs.data(), token_docs.size()},
         blocks.data(),
         inv_norm ? inv_norm->data() : nullptr,
         inv_norm_table ? inv_norm_table->data() : nullptr,
-        nbits};
+        nbits,
+        {level_table ? level_table->data() : nullptr, nbits}};
     const lir::Probes probes{cells.data(), cell_scores.data(), rows, int(cells.shape(1))};
     Array<std::int64_t> row_offsets(rows + 1);
     std::vector<std::int64_t> starts;
@@ -300,7 +303,9 @@ py::tuple top_tokens_codes(const Array<float>& centroid_scores, const Array<std:
                            const Array<float>& query_scale, const Array<float>& query_bias, const Array<Code>& codes,
                            const Array<std::uint8_t>& packed, const std::optional<Array<std::uint8_t>>& inv_norm,
                            const std::optional<Array<float>>& inv_norm_table, const Array<std::int64_t>& starts,
-                           const Array<std::int64_t>& ends, int nbits, std::int64_t count, int num_threads) {
+                           const Array<std::int64_t>& ends, int nbits,
+                           const std::optional<Array<std::uint8_t>>& level_table, std::int64_t count,
+                           int num_threads) {
     using Similarities = lir::CodedSimilarities<Code>;
     const lir::Documents documents{starts.data(), ends.data(), starts.size()};
     const int rows = int(query.shape(0)), dim = int(query.shape(1));
@@ -308,7 +313,7 @@ py::tuple top_tokens_codes(const Array<float>& centroid_scores, const Array<std:
     lir::TopTokensWorkers<Similarities> workers;
     {
         py::gil_scoped_release release;
-        const lir::ByteRows layout(dim, nbits);
+        const lir::ByteRows layout(dim, nbits, level_table ? level_table->data() : nullptr);
         const lir::QueryBytes bytes(query.data(), query_scale.data(), query_bias.data(), rows, dim, layout);
         const lir::CodedTokens<Code> tokens =
             coded_tokens(centroid_scores, codes, packed, inv_norm, inv_norm_table);
@@ -400,9 +405,10 @@ template <typename Code>
 void define_for_codes(py::module_& m) {
     define(m, "centroid_maxsim", &centroid_maxsim<Code>, "table", "n", "doc_codes", "starts", "ends", "num_threads");
     define(m, "maxsim_codes", &maxsim_codes<Code>, "centroid_scores", "query", "query_scale", "query_bias", "codes",
-           "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "num_threads");
+           "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "level_table", "num_threads");
     define(m, "top_tokens_codes", &top_tokens_codes<Code>, "centroid_scores", "query", "query_scale", "query_bias",
-           "codes", "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "count", "num_threads");
+           "codes", "packed", "inv_norm", "inv_norm_table", "starts", "ends", "nbits", "level_table", "count",
+           "num_threads");
 }
 
 // Names of the builds that this processor and operating system can run, best first.
@@ -440,7 +446,7 @@ PYBIND11_MODULE(LIR_MODULE, m) {
     define(m, "top_cells", &top_cells, "scores", "n", "p");
     define(m, "candidates", &candidates, "cells", "cell_offsets", "cell_docs", "num_docs");
     define(m, "scan_cells", &scan_cells, "cells", "cell_scores", "query", "query_scale", "query_bias", "cell_offsets",
-           "token_docs", "blocks", "inv_norm", "inv_norm_table", "nbits", "num_threads");
+           "token_docs", "blocks", "inv_norm", "inv_norm_table", "nbits", "level_table", "num_threads");
     define(m, "top_k", &top_k, "scores", "k");
     define(m, "score_triples", &score_triples, "row_offsets", "docs", "scores", "imputed", "num_docs", "num_threads");
     define(m, "top_cells_in_groups", &top_cells_in_groups, "query", "query_scale", "centroids", "centroid_scale",

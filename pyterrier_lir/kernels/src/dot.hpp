@@ -45,8 +45,8 @@ inline vint add_dots(vint sum, vint group, vint query) {
 
 // Packed rows of a number of dimensions, and what they look like for the products: dimensions in order, in groups.
 struct ByteRows {
-    ByteRows(int dim, int nbits)
-        : planes(dim, nbits),
+    ByteRows(int dim, int nbits, const std::uint8_t* table = nullptr)
+        : planes(dim, nbits, table),
           width(planes.width),
           wide(kWidens && nbits == 8),
           groups(wide ? (width + 1) / 2 : (8 / nbits * width + 3) / 4),

@@ -21,15 +21,27 @@ inline void pack_row(const std::uint8_t* levels, int dim, int nbits, std::uint8_
         for (int k = 0; k < std::min(width, dim - first); ++k) packed[k] |= std::uint8_t(levels[first + k] << shift);
 }
 
+// What each value of up to four bits stands for: a byte of 0 to 127, so that products of pairs have room in 16 bits.
+struct LevelTable {
+    LevelTable(const std::uint8_t* values, int nbits) : used(values != nullptr) {
+        if (used) std::copy_n(values, 1 << nbits, entries);
+    }
+
+    bool used;
+    std::uint8_t entries[16] = {};
+};
+
 // How unpack lays out the values of a row: in order, plane after plane. Whole vectors are written, so a row takes `size`
-// bytes, of which those behind the values have no meaning.
+// bytes, of which those behind the values have no meaning. With a table its entries are laid out instead of the values.
 struct Planes {
-    Planes(int dim, int nbits)
+    Planes(int dim, int nbits, const std::uint8_t* table = nullptr)
         : width(packed_width(dim, nbits)),
           nbits(nbits),
-          size((8 / nbits * width + 2 * kVectorBytes - 1) / kVectorBytes * kVectorBytes) {}
+          size((8 / nbits * width + 2 * kVectorBytes - 1) / kVectorBytes * kVectorBytes),
+          table(table, nbits) {}
 
     int width, nbits, size;
+    LevelTable table;
 };
 
 // The last bytes of a row, fewer than a vector. Kept apart: inline, their way through memory would be everyone's.
@@ -39,9 +51,9 @@ __attribute__((noinline)) inline vuint load_rest(const std::uint8_t* from, int s
     return bytes;
 }
 
-template <int kBits>
+template <int kBits, bool kMapped>
 inline void unpack_row(const std::uint8_t* packed, const std::uint8_t* end, const Planes& planes, vuint flip,
-                       std::uint8_t* levels) {
+                       vuint table, std::uint8_t* levels) {
     const vuint mask = vuint{} + 0x01010101u * ((1u << kBits) - 1);
     // Plane by plane: a plane's last vector may reach into the next plane, which then overwrites that.
 #pragma GCC unroll 8
@@ -53,30 +65,42 @@ inline void unpack_row(const std::uint8_t* packed, const std::uint8_t* end, cons
                 std::memcpy(&bytes, packed + k, sizeof bytes);
             else
                 bytes = load_rest(packed + k, planes.width - k);
-            const vuint values = ((bytes ^ flip) >> (plane * kBits)) & mask;
+            vuint values = ((bytes ^ flip) >> (plane * kBits)) & mask;
+            if (kMapped) values = look_up(table, values);
             std::memcpy(levels + plane * planes.width + k, &values, sizeof values);
         }
     }
 }
 
-template <int kBits>
+template <int kBits, bool kMapped>
 inline void unpack_rows(const std::uint8_t* packed, std::int64_t rows, const std::uint8_t* end, const Planes& planes,
                         std::uint8_t flip, std::uint8_t* levels) {
     const Planes local = planes;  // which stores of bytes cannot change
+    const vuint table = repeat16(local.table.entries);
     for (std::int64_t r = 0; r < rows; ++r)
-        unpack_row<kBits>(packed + r * local.width, end, local, vuint{} + 0x01010101u * flip, levels + r * local.size);
+        unpack_row<kBits, kMapped>(packed + r * local.width, end, local, vuint{} + 0x01010101u * flip, table,
+                                   levels + r * local.size);
+}
+
+template <bool kMapped>
+inline void unpack_planes(const std::uint8_t* packed, std::int64_t rows, const std::uint8_t* end, const Planes& planes,
+                          std::uint8_t flip, std::uint8_t* levels) {
+    switch (planes.nbits) {
+        case 1: return unpack_rows<1, kMapped>(packed, rows, end, planes, flip, levels);
+        case 2: return unpack_rows<2, kMapped>(packed, rows, end, planes, flip, levels);
+        case 4: return unpack_rows<4, kMapped>(packed, rows, end, planes, flip, levels);
+        default: return unpack_rows<8, false>(packed, rows, end, planes, flip, levels);
+    }
 }
 
 // The values of some packed rows, each planes.size bytes after the one before it. `end` is the end of all packed rows;
 // every byte is xor-ed with `flip` first.
 inline void unpack(const std::uint8_t* packed, std::int64_t rows, const std::uint8_t* end, const Planes& planes,
                    std::uint8_t flip, std::uint8_t* levels) {
-    switch (planes.nbits) {
-        case 1: return unpack_rows<1>(packed, rows, end, planes, flip, levels);
-        case 2: return unpack_rows<2>(packed, rows, end, planes, flip, levels);
-        case 4: return unpack_rows<4>(packed, rows, end, planes, flip, levels);
-        default: return unpack_rows<8>(packed, rows, end, planes, flip, levels);
-    }
+    if (planes.table.used)
+        unpack_planes<true>(packed, rows, end, planes, flip, levels);
+    else
+        unpack_planes<false>(packed, rows, end, planes, flip, levels);
 }
 
 // All rows of a matrix.

@@ -53,15 +53,16 @@ class PackedRows {
 };
 
 // sum + the products of one plane of packed bytes with a row's four values in every lane
-template <int kBits>
-inline vint add_plane(vint sum, vuint bytes, int plane, vint row) {
+template <int kBits, bool kMapped>
+inline vint add_plane(vint sum, vuint bytes, int plane, vuint table, vint row) {
     const vuint mask = vuint{} + 0x01010101u * ((1u << kBits) - 1);
-    return add_dots<false>(sum, reinterpret_cast<vint>((bytes >> (plane * kBits)) & mask), row);
+    const vuint values = (bytes >> (plane * kBits)) & mask;
+    return add_dots<false>(sum, reinterpret_cast<vint>(kMapped ? look_up(table, values) : values), row);
 }
 
 // products[t] of the tokens t of kBlocks blocks with a row; `ahead` bytes further on is what will be wanted next.
-template <int kBits, int kBlocks>
-inline void dot_blocks(const std::uint8_t* block, int groups, std::int64_t ahead, const std::int8_t* row,
+template <int kBits, bool kMapped, int kBlocks>
+inline void dot_blocks(const std::uint8_t* block, int groups, std::int64_t ahead, vuint table, const std::int8_t* row,
                        std::int32_t* products) {
     // Without VNNI byte products are added in 16 bits, where those of whole bytes have no room: half a byte at a time,
     // which count 1 and 16.
@@ -81,8 +82,8 @@ inline void dot_blocks(const std::uint8_t* block, int groups, std::int64_t ahead
                 for (int plane = 0; plane < kPlanes; ++plane) {
                     std::int32_t values;
                     std::memcpy(&values, row + 4 * plane, sizeof values);
-                    sum[b][v] = add_plane<kPart>(sum[b][v], bytes, plane, splat(values));
-                    if (kHalves) high[b][v] = add_plane<kPart>(high[b][v], bytes, 1, splat(values));
+                    sum[b][v] = add_plane<kPart, kMapped>(sum[b][v], bytes, plane, table, splat(values));
+                    if (kHalves) high[b][v] = add_plane<kPart, false>(high[b][v], bytes, 1, table, splat(values));
                 }
             }
         }
@@ -94,15 +95,17 @@ inline void dot_blocks(const std::uint8_t* block, int groups, std::int64_t ahead
             store(products + b * kBlockTokens + v * kLanes, kHalves ? sum[b][v] + (high[b][v] << 4) : sum[b][v]);
 }
 
-template <int kBits>
-inline void dot_blocks(const std::uint8_t* block, int count, int groups, std::int64_t ahead, const std::int8_t* row,
-                       std::int32_t* products) {
+template <int kBits, bool kMapped>
+inline void dot_blocks(const std::uint8_t* block, int count, int groups, std::int64_t ahead, const LevelTable& levels,
+                       const std::int8_t* row, std::int32_t* products) {
+    const vuint table = repeat16(levels.entries);
     constexpr int kTogether = 4 / kBlockVectors;  // four sums hide the products' latency
     const std::int64_t size = std::int64_t(groups) * kGroupBytes;
     int b = 0;
     for (; b + kTogether <= count; b += kTogether)
-        dot_blocks<kBits, kTogether>(block + b * size, groups, ahead, row, products + b * kBlockTokens);
-    for (; b < count; ++b) dot_blocks<kBits, 1>(block + b * size, groups, ahead, row, products + b * kBlockTokens);
+        dot_blocks<kBits, kMapped, kTogether>(block + b * size, groups, ahead, table, row, products + b * kBlockTokens);
+    for (; b < count; ++b)
+        dot_blocks<kBits, kMapped, 1>(block + b * size, groups, ahead, table, row, products + b * kBlockTokens);
 }
 
 // What is stored of the tokens, cell after cell.
@@ -112,7 +115,20 @@ struct CellTokens {
     const std::uint8_t* inv_norm;  // or null: no normalisation
     const float* inv_norm_table;
     int nbits;
+    LevelTable table;
 };
+
+// The same for what is known when the program runs.
+template <bool kMapped>
+inline void dot_blocks(const CellTokens& tokens, const std::uint8_t* block, int count, int groups, std::int64_t ahead,
+                       const std::int8_t* row, std::int32_t* products) {
+    switch (tokens.nbits) {
+        case 1: return dot_blocks<1, kMapped>(block, count, groups, ahead, tokens.table, row, products);
+        case 2: return dot_blocks<2, kMapped>(block, count, groups, ahead, tokens.table, row, products);
+        case 4: return dot_blocks<4, kMapped>(block, count, groups, ahead, tokens.table, row, products);
+        default: return dot_blocks<8, false>(block, count, groups, ahead, tokens.table, row, products);
+    }
+}
 
 // One row's side of a score: what its products are multiplied with, and what is added.
 struct RowScores {
@@ -130,12 +146,10 @@ inline void scan_cell(const CellTokens& tokens, int groups, std::int64_t start, 
         const std::int64_t last = std::min((end + kBlockTokens - 1) / kBlockTokens, block + kScanned);
         const std::uint8_t* bytes = tokens.blocks + block * groups * kGroupBytes;
         const int count = int(last - block);
-        switch (tokens.nbits) {
-            case 1: dot_blocks<1>(bytes, count, groups, ahead, row.values, products); break;
-            case 2: dot_blocks<2>(bytes, count, groups, ahead, row.values, products); break;
-            case 4: dot_blocks<4>(bytes, count, groups, ahead, row.values, products); break;
-            default: dot_blocks<8>(bytes, count, groups, ahead, row.values, products);
-        }
+        if (tokens.table.used)
+            dot_blocks<true>(tokens, bytes, count, groups, ahead, row.values, products);
+        else
+            dot_blocks<false>(tokens, bytes, count, groups, ahead, row.values, products);
         const std::int64_t first = std::max(start, block * kBlockTokens), stop = std::min(end, last * kBlockTokens);
         const std::int32_t* product = products + (first - block * kBlockTokens);
         const std::int64_t size = stop - first;

@@ -86,6 +86,33 @@ inline vint splat(std::int32_t x) {
 #endif
 }
 
+// 16 bytes, again and again.
+inline vuint repeat16(const std::uint8_t* from) {
+    vuint bytes;
+    for (int k = 0; k < kVectorBytes; k += 16) std::memcpy(reinterpret_cast<std::uint8_t*>(&bytes) + k, from, 16);
+    return bytes;
+}
+
+// table[x] of every byte x, which must be below 16; the table is repeated as repeat16 does.
+inline vuint look_up(vuint table, vuint x) {
+#if defined(__AVX512BW__)
+    return vuint(_mm512_shuffle_epi8(__m512i(table), __m512i(x)));
+#elif defined(__AVX2__)
+    return vuint(_mm256_shuffle_epi8(__m256i(table), __m256i(x)));
+#elif defined(__SSSE3__)
+    return vuint(_mm_shuffle_epi8(__m128i(table), __m128i(x)));
+#elif defined(__aarch64__)
+    return vuint(vqtbl1q_u8(uint8x16_t(table), uint8x16_t(x)));
+#else
+    std::uint8_t entries[kVectorBytes], bytes[kVectorBytes];
+    std::memcpy(entries, &table, sizeof table);
+    std::memcpy(bytes, &x, sizeof x);
+    for (std::uint8_t& byte : bytes) byte = entries[byte];
+    std::memcpy(&x, bytes, sizeof x);
+    return x;
+#endif
+}
+
 inline vfloat to_float(vint x) { return __builtin_convertvector(x, vfloat); }
 
 // Without the fraction.
