@@ -80,8 +80,9 @@ def test_an_index_whose_build_was_interrupted(tmp_path):
     assert "resume=True" in found["go on with"]
 
 
-def test_an_index_that_is_damaged(index):
-    next(index.path.glob("segments/*/segment.json")).write_text("{}")
+@pytest.mark.parametrize("name", ["segments/*/segment.json", "pt_meta.json"])
+def test_an_index_that_is_damaged(index, name):
+    next(index.path.glob(name)).write_text("{}")
     index.reopen()
     assert set(cells(index._repr_html_())) == {"cannot be opened"}
 

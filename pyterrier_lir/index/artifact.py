@@ -664,16 +664,20 @@ class LirIndex(pt.Artifact, pt.Indexer):
         return facts_table(repr(self), self._facts())
 
     def _facts(self) -> dict[str, object]:
-        if not self.built:
-            waiting = sum(len(Segment(entry)) for entry in spooled(self._directory))
-            if not waiting:
-                return {"not built": "(encoder >> index).index(corpus)"}
-            resume = "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)"
-            return {"interrupted": f"{waiting:,} documents are stored", "go on with": resume}
         try:
-            info = self.info()
-        except (OSError, ValueError) as error:
+            return self._built_facts() if self.built else self._unbuilt_facts()
+        except (OSError, ValueError) as error:  # a notebook shows what is wrong, not a traceback
             return {"cannot be opened": error}
+
+    def _unbuilt_facts(self) -> dict[str, object]:
+        waiting = sum(len(Segment(entry)) for entry in spooled(self._directory))
+        if not waiting:
+            return {"not built": "(encoder >> index).index(corpus)"}
+        resume = "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)"
+        return {"interrupted": f"{waiting:,} documents are stored", "go on with": resume}
+
+    def _built_facts(self) -> dict[str, object]:
+        info = self.info()
         vectors = f"{info['nbits']} bits per dimension, {info['centroids']:,} centroids"
         per_token = f"{info['bytes_per_token']:,.0f} bytes per token"
         derived = sorted(path for path in (self._directory / DERIVED).glob("*") if path.is_dir())
