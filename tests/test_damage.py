@@ -177,8 +177,8 @@ def scribble(file, rng):
     return f"{file.name} {how}"
 
 
-STRANGE = [None, True, -1, 0, 1, 3, 1 << 31, 1 << 62, 10**30, 0.5, float("nan"), "", "x", "../../x", "/etc/passwd", [], {},
-           ["../x"], {"a": 1}]  # fmt: skip
+STRANGE = [None, True, -1, 0, 1, 3, 1 << 31, 1 << 62, 10**30, 0.5, float("nan"), "", "x", "../../x", "/etc/passwd", [],
+           {}, ["../x"], {"a": 1}]  # fmt: skip
 
 
 def places(value):
