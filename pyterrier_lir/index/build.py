@@ -194,7 +194,10 @@ def _interrupted(path: Path, stored: int, kind: str) -> str:
 def interrupted(path: Path) -> dict[str, Any]:
     """What the work was that is unfinished: its ``kind`` and ``parameters``, and the ``segment`` if it was named."""
     file = path / BUILD / PARAMETERS
-    return json.loads(file.read_text()) if file.exists() else {}  # type: ignore[no-any-return]
+    found = json.loads(file.read_text()) if file.exists() else {}
+    if not isinstance(found, dict) or (found and not {"kind", "parameters"} <= found.keys()):
+        raise ValueError(f"{file} is damaged; expected what the work was that is unfinished. Remove {file.parent}.")
+    return found
 
 
 def abandon(path: Path) -> None:

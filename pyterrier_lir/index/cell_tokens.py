@@ -44,6 +44,11 @@ class CellTokens:
         self.nbits = codec.nbits
         self.offsets: npt.NDArray[np.int64] = folder.map("offsets.i64", "<i8")
         self.docs: npt.NDArray[np.int32] = folder.map("docs.i32", "<i4")
+        if len(self.offsets) != len(codec.centroids.vectors) + 1:
+            raise ValueError(
+                f"{folder.path / 'offsets.i64'} has {len(self.offsets)} numbers; expected one for each centroid, and "
+                f"one more. Remove the folder {folder.path}, so that it is made again."
+            )
         shape = kernels.blocks_shape(len(self.docs), codec.dim, codec.nbits)
         self.blocks: npt.NDArray[np.uint8] = folder.map("blocks.u32", "u1").reshape(shape)
         self.inv_norms: npt.NDArray[np.uint8] | None = (
@@ -57,6 +62,7 @@ def write(segment: Segment, codec: Codec, folder: files.Directory) -> None:
     k = len(codec.centroids.vectors)
     counts = np.zeros(k, dtype=np.int64)
     for rows in _blocks(segment):
+        codec.check_codes(segment.codes[rows])
         counts += np.bincount(segment.codes[rows], minlength=k)
     sort = CountingSort(counts)
     folder.file("offsets.i64").write(sort.offsets.tobytes())

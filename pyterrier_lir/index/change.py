@@ -108,10 +108,12 @@ def compact(path: Path, *, memory_mb: float) -> None:
 
     Raises:
         FileNotFoundError: If there is no finished index.
+        ValueError: If a file is damaged.
     """
     with _changing(path) as store:
         if len(store.segments) == 1 and not len(store.deleted):
             return
+        store.verify()  # else what is damaged would be copied and get a checksum of its own
         parts = []
         for start, segment in store.parts():
             deleted = store.deleted_in(start, segment)

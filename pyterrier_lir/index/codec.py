@@ -178,10 +178,19 @@ class Codec:
 
     def decompress(self, codes: npt.NDArray[np.integer], residuals: npt.NDArray[np.uint8]) -> Floats:
         """``x'`` of codes and packed levels, float32 ``(n, dim)``, as they are before they are scaled back."""
+        self.check_codes(codes)
         levels = kernels.unpack(residuals, self.dim, self.nbits)
         if self.codebook is not None:
             return self.centroids.vectors[codes] + self.codebook.weights[levels]
         return self.centroids.vectors[codes] + self.lo + self.step * levels
+
+    def check_codes(self, codes: npt.NDArray[np.integer]) -> None:
+        """Raises a ValueError if a code names no centroid: a damaged file may hold any number."""
+        if len(codes) and not 0 <= codes.min() <= codes.max() < len(self.centroids.vectors):
+            raise ValueError(
+                f"codes lie in {codes.min()} to {codes.max()}, but there are {len(self.centroids.vectors)} centroids. "
+                f"{files.ADVICE}"
+            )
 
     def save(self, path: Path) -> None:
         """Writes the codec to a new directory, at once."""
@@ -214,11 +223,12 @@ class Codec:
         """
         folder = files.Opened(path, META)
         arrays: dict[str, Any] = {name: folder.map(name, dtype) for name, dtype in ARRAYS.items()}
+        span = folder.meta.get("inv_norm_range")
+        _check(folder, arrays, span)
         dim = len(arrays["step.f32"])
         centroids = Centroids(
             arrays["centroids.f32"].reshape(-1, dim), arrays["coarse.f32"].reshape(-1, dim), arrays["groups.i64"]
         )
-        span = folder.meta["inv_norm_range"]
         codebook = Codebook(*(folder.map(name, "<f4") for name in CODEBOOK)) if CODEBOOK[0] in folder else None
         codec = cls(
             centroids,
@@ -246,6 +256,28 @@ class Codec:
             norms.append(norms_of(self.decompress(codes[part], packed[-1])))
         empty = kernels.pack(np.zeros((0, self.dim), np.uint8), self.nbits)
         return np.concatenate([empty, *packed]), np.concatenate(norms)
+
+
+def _check(folder: files.Opened, arrays: dict[str, npt.NDArray[Any]], span: Any) -> None:
+    """Raises a ValueError unless a stored codec's numbers and lengths fit together."""
+    dim, scales = len(arrays["step.f32"]), len(arrays["scales.f32"])
+    groups = arrays["groups.i64"]
+    expected = {"lo.f32": dim, "centroids.f32": scales * dim, "centroids.i8": scales * dim,
+                "coarse.f32": (len(groups) - 1) * dim}  # fmt: skip
+    wrong = [name for name, length in expected.items() if len(arrays[name]) != length]
+    if not dim or not scales or wrong:
+        raise ValueError(f"{folder.path} has {wrong or 'nothing'} of another length than it must be. {files.ADVICE}")
+    if len(groups) < 2 or groups[0] != 0 or groups[-1] != scales or (np.diff(groups) < 0).any():
+        raise ValueError(
+            f"{folder.path / 'groups.i64'} is damaged; expected numbers from 0 to {scales}, ascending. {files.ADVICE}"
+        )
+    if type(folder.meta.get("nbits")) is not int or folder.meta["nbits"] not in NBITS:
+        raise ValueError(f"{folder.path / META} says nbits {folder.meta.get('nbits')!r}; expected one of {NBITS}.")
+    numbers = isinstance(span, list) and len(span) == 2 and all(type(value) is float for value in span)
+    if span is not None and not (numbers and 0 <= span[0] <= span[1] < np.inf):
+        raise ValueError(f"{folder.path / META} says inv_norm_range {span!r}; expected two numbers or null.")
+    if (CODEBOOK[0] in folder) and folder.meta["files"][CODEBOOK[0]]["bytes"] != 4 << folder.meta["nbits"]:
+        raise ValueError(f"{folder.path / CODEBOOK[0]} is damaged; expected a weight for each level. {files.ADVICE}")
 
 
 def norms_of(vectors: Floats) -> Floats:

@@ -116,6 +116,8 @@ class Part:
     @classmethod
     def of(cls, segment: Segment, keep: Docids | None = None) -> Part:
         """A segment of an index, or some of its documents; their share of the residuals' norms is that of tokens."""
+        if (np.diff(segment.offsets) < 0).any() or (np.diff(segment.docnos_utf8.offsets) < 0).any():
+            raise ValueError(f"The offsets of {segment.folder.path} decrease; expected none to. {files.ADVICE}")
         norms = segment.folder.meta["residual_norms"]
         if keep is not None:
             tokens = int((segment.offsets[keep + 1] - segment.offsets[keep]).sum())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,10 +125,13 @@ class Opened:
         self._maps: dict[str, npt.NDArray[np.uint8]] = {}
         try:
             self.meta: dict[str, Any] = json.loads((path / meta_name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path / meta_name} cannot be read ({error}); expected a description. {ADVICE}"
             ) from error
+        wrong = _wrong(self.meta)
+        if wrong:
+            raise ValueError(f"{path / meta_name} is damaged: {wrong}. {ADVICE}")
 
     def __contains__(self, name: str) -> bool:
         return name in self.meta["files"]
@@ -180,6 +184,19 @@ class Opened:
             found = sha256(self.path / name) if (self.path / name).exists() else None
             if found != expected["sha256"]:
                 yield f"{self.path / name} has sha256 {found}; expected {expected['sha256']}"
+
+
+def _wrong(meta: Any) -> str:
+    """What is wrong with a meta; a file must lie in the directory itself, wherever a meta that was sent points to."""
+    listed = meta.get("files") if isinstance(meta, dict) else None
+    if not isinstance(listed, dict):
+        return "it lists no files"
+    for name, said in listed.items():
+        if not re.fullmatch(r"\w[\w.]*", name, re.ASCII):
+            return f"it lists a file {name!r}; expected a name such as offsets.i64"
+        if not isinstance(said, dict) or type(said.get("bytes")) is not int or type(said.get("sha256")) is not str:
+            return f"of {name} it says {said!r}; expected bytes and sha256"
+    return ""
 
 
 def write_synced(path: Path, data: str | bytes) -> None:

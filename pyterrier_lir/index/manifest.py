@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,15 @@ CHECKSUM = "checksum"
 
 Manifest = dict[str, Any]
 
+# What a manifest must hold, and of what type; the rest is for people.
+FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("number", "documents", "tokens", "deleted", "dim", "centroids", "nbits"), (int,)),
+    **dict.fromkeys(("tok_ids", "keep_embs"), (bool,)),
+    **dict.fromkeys(("encoder", "deletions", "codec"), (str, type(None))),
+    **dict.fromkeys(("parameters", "trained", "sha256"), (dict,)),
+    "segments": (list,),
+}
+
 
 def read(path: Path) -> Manifest | None:
     """The manifest of an index, or None where no index was finished.
@@ -47,10 +57,12 @@ def read(path: Path) -> Manifest | None:
         text = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise ValueError(f"{path / MANIFEST} cannot be read ({error}); expected a file. {files.ADVICE}") from error
     try:
         manifest = json.loads(text)
         what = f"{manifest.get('type')}.{manifest.get('format')}"
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path / MANIFEST} is damaged ({error}); restore it from a copy or build again.") from error
     if what != "multivec_index.lir":
         raise ValueError(
@@ -60,6 +72,9 @@ def read(path: Path) -> Manifest | None:
     found, expected = manifest.pop(CHECKSUM, None), _checksum(manifest)
     if found != expected:
         raise ValueError(f"{path / MANIFEST} is damaged: its checksum is {found}; expected {expected}. {files.ADVICE}")
+    wrong = _wrong(manifest)
+    if wrong:
+        raise ValueError(f"{path / MANIFEST} is damaged: {wrong}. {files.ADVICE}")
     return manifest  # type: ignore[no-any-return]
 
 
@@ -164,15 +179,22 @@ def read_deleted(path: Path, manifest: Manifest) -> Docids:
     """The docids of deleted documents, ascending."""
     if manifest["deletions"] is None:
         return np.zeros(0, np.int64)
-    return np.fromfile(path / manifest["deletions"], dtype="<i8").astype(np.int64)
+    deleted = np.fromfile(path / manifest["deletions"], dtype="<i8").astype(np.int64)
+    if len(deleted) != manifest["deleted"] or (np.diff(deleted, prepend=-1) <= 0).any():
+        raise ValueError(
+            f"{path / manifest['deletions']} is damaged; expected {manifest['deleted']} docids, ascending. "
+            f"{files.ADVICE}"
+        )
+    return deleted
 
 
 def sweep(path: Path, manifest: Manifest) -> None:
     """Removes what the manifest does not name: what it replaced, and what a writer left that was killed."""
     names = [f"{SEGMENTS}/{name}" for name in manifest["segments"]]
     live = {path / name for name in (*names, f"{CODECS}/{manifest['codec']}", manifest["deletions"] or "")}
-    for folder in (SEGMENTS, CODECS, DELETED):
-        for entry in list((path / folder).iterdir()) if (path / folder).exists() else ():
+    for folder in (path / name for name in (SEGMENTS, CODECS, DELETED)):
+        # What a link leads to does not belong to the index.
+        for entry in list(folder.iterdir()) if folder.exists() and not folder.is_symlink() else ():
             if entry not in live:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
     derived.sweep(path / DERIVED, manifest["sha256"])
@@ -202,6 +224,33 @@ def only_writer(path: Path) -> Iterator[None]:
                 f"Another process is writing to the index at {path}; expected one writer. Wait for it to end."
             ) from error
         yield
+
+
+def _wrong(manifest: Manifest) -> str:
+    """What is wrong with a manifest; no name in it may lead out of the index, whoever has sent it."""
+    for name, kinds in FIELDS.items():
+        if type(manifest.get(name, ...)) not in kinds:
+            return f"its {name} is {manifest.get(name)!r}; expected {' or '.join(kind.__name__ for kind in kinds)}"
+    negative = [name for name, kinds in FIELDS.items() if kinds == (int,) and not 0 <= manifest[name] < 1 << 48]
+    if negative:
+        return f"its {negative[0]} is {manifest[negative[0]]}; expected a count"
+    names = [*manifest["segments"], *([manifest["codec"]] if manifest["codec"] is not None else [])]
+    strange = [name for name in names if type(name) is not str or not re.fullmatch(r"[0-9]{6,20}", name)]
+    if strange or not manifest["segments"] or len({*manifest["segments"]}) < len(manifest["segments"]):
+        return f"it names segments and codec {names}; expected numbers such as 000001, each segment once"
+    deletions = manifest["deletions"]
+    if deletions is not None and not re.fullmatch(DELETED + r"/[0-9]{6,20}\.i64", deletions):
+        return f"it names deletions {deletions!r}; expected a file such as {DELETED}/000001.i64"
+    expected = {*small_files(manifest["segments"], manifest["codec"]), *([deletions] if deletions else [])}
+    if {*manifest["sha256"]} != expected:
+        return f"it has checksums of {sorted(manifest['sha256'])}; expected those of {sorted(expected)}"
+    counts = [manifest["trained"].get(name) for name in ("tokens", "residual_norms")]
+    if any(type(count) is not int for count in counts):
+        return f"its codec was trained on {manifest['trained']}; expected counts of tokens and residual_norms"
+    parameters = {name: manifest["parameters"].get(name) for name in ("nbits", "keep_embs")}
+    if parameters != {name: manifest[name] for name in parameters}:
+        return f"its parameters are {parameters}; expected what it says itself of nbits and keep_embs"
+    return ""
 
 
 def _write_deleted(path: Path, number: int, deleted: Docids) -> str:

@@ -107,6 +107,7 @@ class Segment:
     def __init__(self, path: Path) -> None:
         folder = files.Opened(path, META)
         self.folder = folder
+        _check_meta(folder)
         self.dim: int = folder.meta["dim"]
         self.encoder: str | None = folder.meta["encoder"]
         self.num_tokens: int = folder.meta["tokens"]
@@ -123,20 +124,52 @@ class Segment:
         self.inv_norms = self._optional("inv_norms.u8")
         self.doc_codes, self.doc_code_offsets = self._codes("doc_codes"), self._optional("doc_codes.i64")
         self.cell_docs, self.cell_offsets = self._optional("cell_docs.i32"), self._optional("cell_docs.i64")
+        self._check()
 
     def __len__(self) -> int:
         return self.folder.meta["documents"]  # type: ignore[no-any-return]
 
     def docno(self, i: int) -> str:
         """The docno of the segment's i-th document."""
-        return self.docnos_utf8[i].tobytes().decode()
+        return self._text(self.docnos_utf8[i].tobytes())
 
     @cached_property
     def docnos(self) -> list[str]:
         """All docnos in index order."""
         blob = bytes(self.docnos_utf8.values)
+        if (np.diff(self.docnos_utf8.offsets) < 0).any():
+            self._refuse("docnos.i64", "numbers that do not decrease")
         ends = self.docnos_utf8.offsets.tolist()
-        return [blob[a:b].decode() for a, b in pairwise(ends)]
+        return [self._text(blob[a:b]) for a, b in pairwise(ends)]
+
+    def _text(self, docno: bytes) -> str:
+        try:
+            return docno.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.folder.path / 'docnos.utf8'} is damaged: {error}. {files.ADVICE}") from error
+
+    def _check(self) -> None:
+        """Compares the lengths of all arrays; their contents are read where they are used."""
+        documents, tokens = len(self), self.num_tokens
+        letters, names = len(self.docnos_utf8.values), self.docnos_utf8.offsets
+        for name, offsets, end in (
+            ("offsets.i64", self.offsets, tokens),
+            ("docnos.i64", names, letters),
+            ("doc_codes.i64", self.doc_code_offsets, 0 if self.doc_codes is None else len(self.doc_codes)),
+        ):
+            if offsets is not None and (len(offsets) != documents + 1 or offsets[0] != 0 or offsets[-1] != end):
+                self._refuse(name, f"{documents} documents, from 0 to {end}")
+        for name, array in (("tok_ids.i32", self.tok_ids), ("codes", self.codes), ("inv_norms.u8", self.inv_norms)):
+            if array is not None and len(array) != tokens:
+                self._refuse(name, f"{tokens} tokens")
+        coded = (self.codes, self.residuals, self.doc_codes, self.doc_code_offsets, self.cell_docs, self.cell_offsets)
+        if tokens and self.tokens is None and self.codes is None:
+            self._refuse("codes", f"{tokens} tokens")
+        if tokens and len({array is None for array in coded}) > 1:
+            self._refuse("codes", "codes, residuals, doc_codes and cell_docs, or none of them")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ValueError(f"{self.folder.path / name} does not fit; expected {expected}. {files.ADVICE}")
 
     def _optional(self, name: str) -> npt.NDArray[Any] | None:
         dtype = {"u8": "u1", "f16": "<f2", "u16": "<u2", "i32": "<i4", "i64": "<i8"}[name.rsplit(".", 1)[1]]
@@ -144,3 +177,15 @@ class Segment:
 
     def _codes(self, name: str) -> npt.NDArray[Any] | None:
         return self._optional(f"{name}.i32") if f"{name}.i32" in self.folder else self._optional(f"{name}.u16")
+
+
+def _check_meta(folder: files.Opened) -> None:
+    """Raises a ValueError unless a segment's meta says what it must."""
+    meta = folder.meta
+    for name in ("dim", "documents", "tokens"):
+        if type(meta.get(name)) is not int or not 0 <= meta[name] < 1 << 48:
+            raise ValueError(f"{folder.path / META} says {name} {meta.get(name)!r}; expected a count. {files.ADVICE}")
+    if type(meta.get("residual_norms", 0)) is not int:
+        raise ValueError(f"{folder.path / META} says no sum of residual_norms; expected a count. {files.ADVICE}")
+    if type(meta.get("encoder", 0)) not in (str, type(None)):
+        raise ValueError(f"{folder.path / META} says no encoder; expected its name or null. {files.ADVICE}")

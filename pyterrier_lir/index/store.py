@@ -125,7 +125,15 @@ class Store:
         return segment.docno(i)
 
     def names(self, docids: npt.NDArray[np.int64]) -> list[str]:
-        """The docnos of docids."""
+        """The docnos of docids.
+
+        Raises:
+            ValueError: If there is no such document; damaged files may name any.
+        """
+        if len(docids) and not 0 <= docids.min() <= docids.max() < len(self):
+            raise ValueError(
+                f"docids lie in {docids.min()} to {docids.max()}, but {self.path} has {len(self)}. {files.ADVICE}"
+            )
         return [self.docno(docid) for docid in docids.tolist()]
 
     def document(self, docid: int) -> tuple[Floats, Ints | None]:
@@ -266,7 +274,9 @@ class Store:
             if segment.num_tokens and segment.codes is not None:
                 sizes += np.diff(self.cell_tokens(segment).offsets)
                 for doc in self.deleted_in(start, segment).tolist():
-                    np.subtract.at(sizes, segment.codes[segment.offsets[doc] : segment.offsets[doc + 1]], 1)
+                    codes = segment.codes[segment.offsets[doc] : segment.offsets[doc + 1]]
+                    self.codec.check_codes(codes)
+                    np.subtract.at(sizes, codes, 1)
         return sizes
 
     @cached_property
@@ -317,7 +327,9 @@ def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None, Doci
             manifest.check_small_files(path, found)
             segments = [Segment(path / SEGMENTS / name) for name in found["segments"]]
             codec = Codec.load(path / CODECS / found["codec"]) if found["codec"] else None
-            return found, segments, codec, manifest.read_deleted(path, found)
+            deleted = manifest.read_deleted(path, found)
+            _check(path, found, segments, codec, deleted)
+            return found, segments, codec, deleted
         except (ValueError, FileNotFoundError):
             # A writer may have replaced the manifest and removed what it named before; then there is another one.
             now = manifest.read(path)
@@ -328,6 +340,36 @@ def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None, Doci
 
 def _has_files(path: Path) -> bool:
     return path.is_dir() and any(path.iterdir())
+
+
+def _check(path: Path, found: dict[str, Any], segments: list[Segment], codec: Codec | None, deleted: Docids) -> None:
+    """Raises a ValueError unless the parts of an index fit together, wherever each of them comes from."""
+    docids = sum(map(len, segments))
+    tokens = sum(segment.num_tokens for segment in segments)
+    filled = [segment for segment in segments if segment.num_tokens]
+    for what, wrong in {
+        "documents": found["documents"] != docids - len(deleted) or (len(deleted) and deleted[-1] >= docids),
+        "tokens": found["tokens"] > tokens,
+        "dim": any(segment.dim != found["dim"] for segment in filled) or (codec and codec.dim != found["dim"]),
+        "codec": filled and codec is None,
+        "centroids": codec and len(codec.centroids.vectors) != found["centroids"],
+        "nbits": codec and codec.nbits != found["nbits"],
+        "tok_ids": found["tok_ids"] and any(segment.tok_ids is None for segment in filled),
+        "keep_embs": found["keep_embs"] and any(segment.tokens is None for segment in filled),
+    }.items():
+        if wrong:
+            raise ValueError(
+                f"{path / manifest.MANIFEST} says {what} {found[what]!r}; expected what its segments and its codec "
+                f"hold. {files.ADVICE}"
+            )
+    for segment in filled:
+        fits = codec and segment.residuals is not None and segment.cell_offsets is not None and (
+            segment.residuals.shape[1] == -(-codec.dim * codec.nbits // 8)
+            and len(segment.cell_offsets) == len(codec.centroids.vectors) + 1
+            and (segment.inv_norms is None) == (codec.inv_norm_range is None)
+        )  # fmt: skip
+        if not fits:
+            raise ValueError(f"{segment.folder.path} was not made by the codec of {path}. {files.ADVICE}")
 
 
 def _no_index(path: Path) -> str:

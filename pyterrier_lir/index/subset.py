@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.columns import Docids
+from pyterrier_lir.index.files import ADVICE
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,16 @@ class Subset:
 
     def among(self, docids: Docids) -> Docids:
         """Those of some docids that belong to it."""
-        return docids[self.mask[docids]]
+        return docids[self.has(docids)]
+
+    def has(self, docids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+        """Which of some docids belong to it.
+
+        Raises:
+            ValueError: If there is no such document; damaged files may name any.
+        """
+        if len(docids) and not 0 <= docids.min() <= docids.max() < len(self.mask):
+            raise ValueError(
+                f"docids lie in {docids.min()} to {docids.max()}, but there are {len(self.mask)}. {ADVICE}"
+            )
+        return self.mask[docids]

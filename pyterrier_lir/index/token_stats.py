@@ -108,9 +108,14 @@ def write(parts: Iterable[tuple[Segment, Docids]], folder: files.Directory) -> N
 
 def read(folder: files.Opened) -> TokenStats:
     """What `write` wrote."""
-    return TokenStats(
-        folder.meta["num_docs"], folder.map("ids.i32", "<i4"), folder.map("df.i64", "<i8"), folder.map("cf.i64", "<i8")
-    )
+    num_docs, ids = folder.meta.get("num_docs"), folder.map("ids.i32", "<i4")
+    df, cf = folder.map("df.i64", "<i8"), folder.map("cf.i64", "<i8")
+    if type(num_docs) is not int or not len(ids) == len(df) == len(cf):
+        raise ValueError(
+            f"{folder.path} is damaged; expected num_docs, and a df and a cf for each token. Remove the folder, so "
+            "that it is made again."
+        )
+    return TokenStats(num_docs, ids, df, cf)
 
 
 def _tally(blocks: Iterable[Block]) -> TokenStats:

@@ -61,7 +61,13 @@ class CorpusGraph:
         store = self.index_.store
         sources = small_files(store.manifest["segments"], store.manifest["codec"])
         folder = store.derived(f"corpus_graph/k={self.k},rows={self.rows}", sources, self._write)
-        return folder.map("edges.i32", "<i4").reshape(len(store), self.k)
+        edges = folder.map("edges.i32", "<i4")
+        if len(edges) != len(store) * self.k or not -1 <= edges.min() <= edges.max() < len(store):
+            raise ValueError(
+                f"{folder.path / 'edges.i32'} is damaged; expected {self.k} docids for each document, or -1. Remove "
+                f"the folder {folder.path}, so that it is made again."
+            )
+        return edges.reshape(len(store), self.k)
 
     @overload
     def neighbours(self, document: int) -> Ints: ...

@@ -507,12 +507,17 @@ class MuveraRetriever(Retriever):
 
     def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | vectors.Faiss:
         count = threads(self.num_threads)
-        encoder = self._encoder(store, count)
 
-        def write(folder: files.Directory) -> None:
-            folder.meta["numpy"] = np.__version__  # which may have drawn the matrices differently
-            vectors.write(self.ann, Encodings(store, parts, encoder), folder, seed=self.seed, num_threads=count)
+        def opened() -> vectors.Flat | vectors.Faiss:
+            encoder = self._encoder(store, count)
+            source = Encodings(store, parts, encoder)
 
-        sources = small_files([segment.folder.path.name for _, segment in parts], store.manifest["codec"])
-        made_with = {"matrices": encoder.matrices.digest()}
-        return store.once(name, lambda: vectors.read(store.derived(name, sources, write, made_with)))
+            def write(folder: files.Directory) -> None:
+                folder.meta["numpy"] = np.__version__  # which may have drawn the matrices differently
+                vectors.write(self.ann, source, folder, seed=self.seed, num_threads=count)
+
+            sources = small_files([segment.folder.path.name for _, segment in parts], store.manifest["codec"])
+            made_with = {"matrices": encoder.matrices.digest()}
+            return vectors.read(self.ann, source, store.derived(name, sources, write, made_with))
+
+        return store.once(name, opened)

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from pyterrier_lir import kernels
 from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.index import files
+from pyterrier_lir.index.files import ADVICE
 from pyterrier_lir.index.subset import Subset
 
 KINDS = ("flat", "hnsw", "pq", "ivfpq")
@@ -60,7 +61,7 @@ def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_
     Raises:
         ValueError: If vectors cannot be cut into parts of eight values, and are to be.
     """
-    folder.meta |= {"kind": kind, "size": source.size}
+    folder.meta |= {"kind": kind, "size": source.size}  # for people
     folder.file("docids.i64").write(source.docids.astype("<i8").tobytes())
     if kind == "flat":
         for docids, vectors in source.blocks():
@@ -77,18 +78,28 @@ def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_
     faiss.write_index(index, faiss.PyCallbackIOWriter(folder.file("index.faiss").write))
 
 
-def read(folder: files.Opened) -> Flat | Faiss:
-    """Opens what `write` wrote."""
-    return Flat(folder) if folder.meta["kind"] == "flat" else Faiss(folder)
+def read(kind: str, source: Source, folder: files.Opened) -> Flat | Faiss:
+    """Opens what `write` wrote.
+
+    Raises:
+        ValueError: If it is of other documents than the source, or has other vectors; it may have been sent by someone.
+    """
+    docids: Docids = folder.map("docids.i64", "<i8")
+    if not np.array_equal(docids, source.docids):
+        raise ValueError(f"{folder.path / 'docids.i64'} is damaged; expected the documents of the index. {ADVICE}")
+    return Flat(folder, source.size) if kind == "flat" else Faiss(kind, folder, source.size)
 
 
 class Flat:
     """All vectors, side by side."""
 
-    def __init__(self, folder: files.Opened) -> None:
+    def __init__(self, folder: files.Opened, size: int) -> None:
         self.folder = folder
         self.docids: Docids = folder.map("docids.i64", "<i8")
-        self.vectors = folder.map("vectors.f16", "<f2").reshape(len(self.docids), folder.meta["size"])
+        values = folder.map("vectors.f16", "<f2")
+        if len(values) != len(self.docids) * size:
+            raise ValueError(f"{folder.path / 'vectors.f16'} does not fit; expected {size} values each. {ADVICE}")
+        self.vectors = values.reshape(len(self.docids), size)
 
     def search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
         """The documents with the largest inner products; of equal ones the first.
@@ -109,14 +120,18 @@ class Flat:
 class Faiss:
     """An index of FAISS."""
 
-    def __init__(self, folder: files.Opened) -> None:
+    def __init__(self, kind: str, folder: files.Opened, size: int) -> None:
         import faiss
 
         self.folder = folder
-        self.kind: str = folder.meta["kind"]
+        self.kind = kind
         self.docids: Docids = folder.map("docids.i64", "<i8")
         content = io.BytesIO(folder.whole("index.faiss").data)  # FAISS believes whatever it reads
-        self.index = faiss.read_index(faiss.PyCallbackIOReader(content.read))
+        try:
+            self.index = faiss.read_index(faiss.PyCallbackIOReader(content.read))
+        except RuntimeError as error:
+            raise ValueError(f"{folder.path / 'index.faiss'} is damaged: {error} {ADVICE}") from error
+        _check_faiss(kind, self.index, size, len(self.docids), folder)
         if self.kind == "ivfpq":
             self.index.make_direct_map()
 
@@ -192,6 +207,78 @@ def _trained(kind: str, source: Source, rng: np.random.Generator) -> Any:
     return index
 
 
+def _check_faiss(kind: str, index: Any, size: int, count: int, folder: files.Opened) -> None:
+    """Raises a ValueError unless FAISS has read an index that it can search without leaving its memory.
+
+    A checksum tells that a file is what its sender wrote, not that it is what FAISS would write.
+    """
+    import faiss
+
+    expected = {"hnsw": faiss.IndexHNSWSQ, "pq": faiss.IndexPQ, "ivfpq": faiss.IndexIVFPQ}[kind]
+    fits = type(index) is expected and (index.d, index.ntotal) == (size, count)
+    fits = fits and index.metric_type == faiss.METRIC_INNER_PRODUCT
+    if fits and kind == "hnsw":
+        fits = _sound_graph(index, size, count)
+    elif fits:
+        shape = (index.pq.d, index.pq.M, index.pq.nbits, index.pq.centroids.size(), index.code_size)
+        fits = shape == (size, size // SUBVECTOR, 8, 256 * size, size // SUBVECTOR)
+        fits = fits and (index.codes.size() == count * index.code_size if kind == "pq" else _sound_lists(index, count))
+    if not fits:
+        raise ValueError(
+            f"{folder.path / 'index.faiss'} is no {kind} index of {count} vectors of {size} values; expected what this "
+            f"package writes. Remove the folder {folder.path}, so that it is made again."
+        )
+
+
+def _sound_graph(index: Any, size: int, count: int) -> bool:
+    """Whether all links of a graph lead to vectors that are there, on a level that they have."""
+    import faiss
+
+    graph, storage = index.hnsw, faiss.downcast_index(index.storage)
+    if type(storage) is not faiss.IndexScalarQuantizer or (storage.d, storage.ntotal) != (size, count):
+        return False
+    if storage.sq.qtype != faiss.ScalarQuantizer.QT_fp16 or storage.metric_type != faiss.METRIC_INNER_PRODUCT:
+        return False
+    if (storage.sq.d, storage.code_size, storage.sq.code_size) != (size, 2 * size, 2 * size):
+        return False
+    if storage.codes.size() != count * storage.code_size:
+        return False
+    levels, offsets, links, first = (
+        faiss.vector_to_array(values)
+        for values in (graph.levels, graph.offsets, graph.neighbors, graph.cum_nneighbor_per_level)
+    )
+    if len(levels) != count or len(offsets) != count + 1 or count == 0 or len(first) < 2:
+        return count == 0
+    expected = NEIGHBOURS * np.array([0, *range(2, len(first) + 1)])  # twice as many on the lowest level
+    if (first != expected).any() or (levels < 1).any() or (levels >= len(first)).any():
+        return False
+    entry = graph.entry_point
+    if not 0 <= entry < count or graph.max_level != levels[entry] - 1 or graph.max_level != levels.max() - 1:
+        return False
+    if (offsets != np.concatenate([[0], np.cumsum(first[levels])])).any() or len(links) != offsets[-1]:
+        return False
+    if len(links) and not -1 <= links.min() <= links.max() < count:
+        return False
+    # A link of level l must lead to a vector that has level l.
+    level = np.concatenate([np.repeat(np.arange(n), np.diff(first[: n + 1])) for n in levels.tolist()])
+    return bool((levels[links[links >= 0]] > level[links >= 0]).all())
+
+
+def _sound_lists(index: Any, count: int) -> bool:
+    """Whether an inverted file holds each vector once, in lists of the length that they say."""
+    import faiss
+
+    quantizer, lists = faiss.downcast_index(index.quantizer), index.invlists
+    if type(quantizer) is not faiss.IndexFlatIP or (quantizer.d, quantizer.ntotal) != (index.d, index.nlist):
+        return False
+    if quantizer.codes.size() != quantizer.ntotal * 4 * quantizer.d or not index.by_residual:
+        return False
+    if (lists.nlist, lists.code_size) != (index.nlist, index.code_size):
+        return False
+    ids = [faiss.rev_swig_ptr(lists.get_ids(i), lists.list_size(i)) for i in range(index.nlist)]
+    return bool(np.array_equal(np.sort(np.concatenate([np.zeros(0, np.int64), *ids])), np.arange(count)))
+
+
 def _half(vectors: Floats, docids: Docids) -> npt.NDArray[np.float16]:
     with np.errstate(over="ignore"):
         half = vectors.astype("<f2")
@@ -206,7 +293,7 @@ def _half(vectors: Floats, docids: Docids) -> npt.NDArray[np.float16]:
 
 def _rows(docids: Docids, wanted: Subset) -> Docids:
     """The rows of wanted documents."""
-    return np.flatnonzero(wanted.mask[docids])
+    return np.flatnonzero(wanted.has(docids))
 
 
 @contextmanager

@@ -197,7 +197,7 @@ def retrieve_tokens(
         cells, scores = coded.best_cells(min(nprobe, len(store.codec.centroids.vectors)))
         parts = scan(store, coded, cells, scores, normalise=True)
         if wanted is not None:
-            parts = [(start, _kept(part, wanted.mask[start + part.docs])) for start, part in parts]
+            parts = [(start, _kept(part, wanted.has(start + part.docs))) for start, part in parts]
     return _best(parts, len(query.embs), token_k)
 
 
