@@ -55,8 +55,6 @@ def test_they_are_numbered_from_one():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, folder, monkeypatch):
-    if path.stem == "10_limit":
-        pytest.skip("its kernel dies when it is run from here, for a reason not yet found; `make notebooks` runs it")
     monkeypatch.setenv("LIR_NOTEBOOK_DOCUMENTS", DOCUMENTS)
     monkeypatch.delenv("LIR_LIMIT", raising=False)
     stored = nbformat.read(path, as_version=4)
