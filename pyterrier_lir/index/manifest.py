@@ -166,7 +166,8 @@ def read_deleted(path: Path, manifest: Manifest) -> Docids:
     deleted = np.fromfile(path / manifest["deletions"], dtype="<i8").astype(np.int64)
     if len(deleted) != manifest["deleted"] or (np.diff(deleted, prepend=-1) <= 0).any():
         raise ValueError(
-            f"{path / manifest['deletions']} is damaged; expected {manifest['deleted']} docids, ascending. {files.ADVICE}"
+            f"{path / manifest['deletions']} is damaged; expected {manifest['deleted']} docids, ascending. "
+            f"{files.ADVICE}"
         )
     return deleted
 

@@ -338,9 +338,7 @@ def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None, Doci
             found = now
 
 
-def _check(
-    path: Path, found: dict[str, Any], segments: list[Segment], codec: Codec | None, deleted: Docids
-) -> None:
+def _check(path: Path, found: dict[str, Any], segments: list[Segment], codec: Codec | None, deleted: Docids) -> None:
     """Raises a ValueError unless the parts of an index fit together, wherever each of them comes from."""
     docids = sum(map(len, segments))
     tokens = sum(segment.num_tokens for segment in segments)

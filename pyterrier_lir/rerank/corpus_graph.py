@@ -63,8 +63,8 @@ class CorpusGraph:
         edges = folder.map("edges.i32", "<i4")
         if len(edges) != len(store) * self.k or not -1 <= edges.min() <= edges.max() < len(store):
             raise ValueError(
-                f"{folder.path / 'edges.i32'} is damaged; expected {self.k} docids for each document, or -1. Remove the "
-                f"folder {folder.path}, so that it is made again."
+                f"{folder.path / 'edges.i32'} is damaged; expected {self.k} docids for each document, or -1. Remove "
+                f"the folder {folder.path}, so that it is made again."
             )
         return edges.reshape(len(store), self.k)
 
