@@ -1,5 +1,7 @@
 # make demo    an experiment on real text with a real model: a table on the screen, a report in results/
 # make test    lint, types, tests and the README's code
+# make notebooks  runs the notebooks on the whole of lir:pydoc and keeps their outputs: notebooks/*.ipynb
+# make docs    the documentation as pages to look at: build/docs/index.html
 # make peers   the packages that benchmarks/ compares with, in an environment of their own
 # make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
@@ -10,7 +12,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint benchmark engines peers clean
+.PHONY: demo test lint docs notebooks benchmark engines peers clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
@@ -22,6 +24,13 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
+
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/python -m sphinx --nitpicky --fail-on-warning --keep-going -c docs pyterrier_lir/pt_docs build/docs
+
+notebooks: $(VENV)/.installed-test
+	rm -rf notebooks/.cache
+	$(VENV)/bin/python notebooks/execute.py
 
 benchmark: $(VENV)/.installed-test
 	$(PIP) maxsim-cpu
@@ -44,4 +53,4 @@ peers: .venv-peers/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache notebooks/.cache

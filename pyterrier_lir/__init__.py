@@ -20,6 +20,7 @@ _HOMES = {
     "ToyEncoder": "encode.toy",
     "Truncate": "reduce.truncate",
     "heatmap": "explain.heatmap",
+    "sweep": "experiment.sweeps",
     "tradeoff_plot": "experiment.plots",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "Truncate",
     "__version__",
     "heatmap",
+    "sweep",
     "tradeoff_plot",
 ]
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
+    from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.plaid_folder import PlaidFolder
@@ -52,14 +55,17 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("explain", "feedback", "rerank")
+_ROOMS = ("experiment", "explain", "feedback", "rerank")
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; expected one of {', '.join(__all__)}. What searches an "
+            "index is its method: index.plaid(), index.warp(), index.maxsim() ..."
+        )
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

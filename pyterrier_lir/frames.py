@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,45 +35,80 @@ def check_query_frame(inp: pd.DataFrame, context: pt.Transformer) -> None:
     Raises:
         pt.validate.InputValidationError: With a hint at the call to make instead.
     """
-    with _advice(inp), pt.validate.any(inp, context=context) as v:
+    with validated(inp, context) as v:
         v.query_frame([columns.QUERY_EMBS])
 
 
 def check_result_frame(inp: pd.DataFrame, context: pt.Transformer, extra: Sequence[str] = ()) -> None:
     """Validates the input of a re-ranker: ``qid``, ``docno``, ``query_embs`` and ``extra``."""
-    with _advice(inp), pt.validate.any(inp, context=context) as v:
+    with validated(inp, context) as v:
         v.result_frame([columns.QUERY_EMBS, *extra])
 
 
 def check_columns(inp: pd.DataFrame, context: pt.Transformer, needed: Sequence[str]) -> None:
     """Validates the input of a stage that takes rows one by one, of whatever kind they are."""
-    with _advice(inp):
-        pt.validate.columns(inp, includes=list(needed), context=context)
+    with validated(inp, context) as v:
+        v.columns(includes=list(needed))
 
 
 @contextmanager
-def _advice(inp: pd.DataFrame) -> Iterator[None]:
-    """Adds to a validation error what to do about it; PyTerrier's own text only lists columns."""
+def validated(inp: pd.DataFrame, context: pt.Transformer) -> Iterator[Any]:
+    """As `pt.validate.any`, whose errors list columns; here they also say what to do."""
     try:
-        yield
+        with pt.validate.any(inp, context=context) as v:
+            yield v
     except pt.validate.InputValidationError as error:
-        missing, extra = error.modes[0].missing_columns, error.modes[0].extra_columns
-        advice = ""
-        if columns.QUERY_EMBS in missing and "query" in inp.columns:
-            advice = " Put encoder.query_encoder() before this stage."
-        elif columns.DOC_EMBS in missing:
-            advice = " Put encoder.doc_encoder() or index.embs_loader() before this stage."
-        elif columns.QUERY_TOK_IDS in missing:
-            advice = f" Encode the queries with an encoder that gives {columns.QUERY_TOK_IDS}: encoder.query_encoder()."
-        elif columns.DOC_TOK_IDS in missing:
-            advice = (
-                f" Encode the documents with an encoder that gives {columns.DOC_TOK_IDS}: encoder.doc_encoder(); "
-                "index.embs_loader() adds them where the index was made from such."
-            )
-        elif "docno" in extra:
-            advice = " The frame holds documents already: re-rank them with index.maxsim()."
-        error.args = (error.args[0] + advice,)
+        missing = {name for mode in error.modes for name in mode.missing_columns}
+        advice = _advice(list(inp.columns), missing)
+        error.args = (f"{error.args[0]} {advice}".rstrip(),)
         raise
+
+
+def _advice(there: list[Any], missing: set[str]) -> str:
+    """The call to make instead, for a frame with the columns ``there`` that lacks the ``missing`` ones."""
+    if not all(isinstance(name, str) for name in there):
+        return (
+            'These are no records. Index [{"docno": "d1", "text": "..."}], frame.to_dict("records") or '
+            'dataset.get_corpus_iter(); search with a frame of qid and query, or pipeline.search("one query").'
+        )
+    if not missing:
+        return "The frame holds documents already: re-rank them with index.maxsim()."
+    if columns.QUERY_EMBS in missing and "query" in there:
+        return "Put encoder.query_encoder() before this stage."
+    if columns.DOC_EMBS in missing:
+        return "Put encoder.doc_encoder() or index.embs_loader() before this stage."
+    if columns.QUERY_TOK_IDS in missing:
+        return f"Encode the queries with an encoder that gives {columns.QUERY_TOK_IDS}: encoder.query_encoder()."
+    if columns.DOC_TOK_IDS in missing:
+        return (
+            f"Encode the documents with an encoder that gives {columns.DOC_TOK_IDS}: encoder.doc_encoder(); "
+            "index.embs_loader() adds them where the index was made from such."
+        )
+    return _advice_on_text(there, missing)
+
+
+def _advice_on_text(there: list[str], missing: set[str]) -> str:
+    """The same, where it is not embeddings that are missing."""
+    fields = sorted(missing - {"qid", "query", "docno", "score", "rank", columns.QUERY_EMBS})
+    others = [name for name in there if name not in ("qid", "docno")]
+    if "query" in missing and "label" in there:
+        return "These are judgements (qrels); search with topics: dataset.get_topics()."
+    if "query" in missing and "qid" in there and others:
+        return f'Call the column with the queries query: topics.rename(columns={{"{others[0]}": "query"}}).'
+    if fields and {"query", "docno"} <= set(there):
+        return (
+            f"Load {' and '.join(fields)} before this stage, with dataset.text_loader() or pt.text.get_text; if it is "
+            "the query that is to be encoded, write encoder.query_encoder()."
+        )
+    if fields and "docno" in there:
+        return f"Name the columns with the text when you make the encoder: text_field={(others or ['body'])[0]!r}."
+    if "docno" in missing and {"query", columns.QUERY_EMBS} & set(there) and "qid" in there:
+        return "Put a stage that finds documents before this one, such as index.plaid() or any first stage of yours."
+    if "docno" in missing and "text" in there:
+        return 'Give every document a name: {"docno": str(record["id"]), "text": record["text"]}.'
+    if "qid" in missing and "query" in there:
+        return "Give every query a name: pt.new.queries(list_of_texts)."
+    return "Queries have qid and query, documents have docno and text." if missing & {"query", "docno"} else ""
 
 
 def check_counts(least: int = 1, /, **values: float | None) -> None:
@@ -99,6 +134,10 @@ def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
     """The documents to search, each once; None for all. A single string is refused: it is a collection of letters."""
     if isinstance(docnos, str):
         raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: docnos=[{docnos!r}].")
+    if isinstance(docnos, pd.DataFrame) or not (docnos is None or isinstance(docnos, Iterable)):
+        raise ValueError(
+            f'docnos is a {type(docnos).__name__}; expected a list of docnos. Of a ranking: docnos=ranking["docno"].'
+        )
     return None if docnos is None else tuple(dict.fromkeys(docnos))
 
 

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir import options
+
 DOCS = "https://pyterrier.readthedocs.io/en/latest/ext/pyterrier-lir/index.html"
 
 
@@ -21,6 +23,14 @@ class LirTransformer(pt.Transformer):
     """
 
     LABEL: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lists the options where one is wrong, and shows them in help and notebooks, where PyTerrier hides them."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = options.listed(cls.__init__)  # type: ignore[method-assign]
+            _, *arguments = inspect.signature(cls.__init__).parameters.values()
+            cls.__signature__ = inspect.Signature(arguments)
 
     def _arguments(self) -> dict[str, Any]:
         return {attribute.name: attribute.value for attribute in pt.inspect.transformer_attributes(self)}

@@ -13,8 +13,9 @@ import pytest
 from ir_measures import AP, RR
 
 import pyterrier_lir as lir
-from pyterrier_lir.experiment import environment, first_stage, plots, run, systems
+from pyterrier_lir.experiment import environment, first_stage, plots, run, systems, timing
 from pyterrier_lir.experiment.collection import JoinFields, open_collection, safe_name
+from pyterrier_lir.experiment.measuring import parse_measures
 from pyterrier_lir.experiment.systems import Parts, Spec, parse_systems
 
 TEXTS = {
@@ -248,7 +249,7 @@ def test_unknown_engine(tmp_path):
 
 def test_queries_are_timed_one_by_one_after_a_warm_up():
     spy, topics = Spy(), pd.DataFrame({"qid": ["1", "2", "3"], "query": "x"})
-    found, times = run.run_timed(spy, topics, warm_up=2)
+    found, times = timing.run_timed(spy, topics, warm_up=2)
     assert spy.calls == [["1"], ["2"], ["1"], ["2"], ["3"]]
     assert found["qid"].tolist() == ["1", "2", "3"]
     assert times.shape == (3,) and (times > 0).all()
@@ -263,12 +264,12 @@ def test_the_first_call_is_not_counted():
             return super().transform(inp)
 
     topics = pd.DataFrame({"qid": ["1", "2"], "query": "x"})
-    assert run.run_timed(SlowStart(), topics, warm_up=1)[1].max() < 250
-    assert run.run_timed(SlowStart(), topics, warm_up=0)[1].max() > 250
+    assert timing.run_timed(SlowStart(), topics, warm_up=1)[1].max() < 250
+    assert timing.run_timed(SlowStart(), topics, warm_up=0)[1].max() > 250
 
 
 def test_every_query_is_encoded_once_and_timed(little):
-    encoded = run.encode(little.topics, lir.ToyEncoder(), warm_up=1)
+    encoded = timing.encode(little.topics, lir.ToyEncoder(), warm_up=1)
     assert encoded["qid"].tolist() == ["q1", "q2", "q3"]
     assert [len(embs) for embs in encoded["query_embs"]] == [2, 3, 1]
     assert (encoded["encode_ms"] > 0).all()
@@ -299,7 +300,7 @@ def test_the_numbers_are_those_of_pt_experiment(outcome, little, tmp_path):
         "text_rerank:num=5": bm25 % 5 >> little.text_loader() >> encoder.text_scorer(),
     }
     measures = ["nDCG@10", "RR@10", "AP"]
-    parsed = run._parse_measures(measures)
+    parsed = parse_measures(measures)
     wanted = pt.Experiment(pipelines, little.topics, little.qrels, parsed, baseline="bm25", correction="holm")
     outcome.save(tmp_path)
     found = pd.read_csv(tmp_path / "results.csv")

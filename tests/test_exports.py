@@ -125,6 +125,14 @@ def test_what_cannot_be_exported(tmp_path, options, dim, scale, message):
     assert names_in(tmp_path) == ["i"]
 
 
+def test_an_index_without_tokens_is_refused(tmp_path):
+    empty = {"docno": "a", "doc_embs": np.zeros((0, 64), np.float32)}
+    index = build(tmp_path / "i", [empty, {"docno": "b", "doc_embs": clustered(9, 64)}], codec="quantile")
+    index.delete(["b"])
+    with pytest.raises(ValueError, match="has no tokens"):
+        index.to_plaid(tmp_path / "out", verbose=False)
+
+
 def test_a_uniform_index_is_compressed_anew(tmp_path):
     index = build(tmp_path / "i", documents(50, dim=64))
     other = lir.LirIndex(tmp_path / "j").indexer(codec="quantile", verbose=False).index(index.get_corpus_iter())

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -17,6 +18,7 @@ from conftest import DATA, ROOT
 from test_compress import clustered, tree
 
 import pyterrier_lir as lir
+from pyterrier_lir.index import compress, manifest
 from pyterrier_lir.index.foreign import kind_of, levels_of, residuals_of
 from pyterrier_lir.index.plaid_folder import recognise
 
@@ -355,6 +357,27 @@ def test_other_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a PLAID index"):
         imported(folder, tmp_path / "i")
     assert kind_of(["centroids.pt", "metadata.json"]) is None
+
+
+def killed_import(folder, path, step):
+    """Imports a folder, and dies without a word in one of the last steps."""
+    module, name = step
+    setattr(module, name, lambda *args, **kwargs: os._exit(9))
+    imported(folder, path)
+
+
+@pytest.mark.parametrize("step", [(compress, "merge"), (manifest, "commit")], ids=lambda s: s[1])
+def test_killed_and_begun_again(tmp_path, step):
+    folder = Original(k=300).stanford(tmp_path / "folder")
+    imported(folder, tmp_path / "whole")
+    process = multiprocessing.get_context("fork").Process(target=killed_import, args=(folder, tmp_path / "i", step))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    with pytest.raises(FileNotFoundError, match="There is no index"):
+        len(lir.LirIndex(tmp_path / "i"))
+    imported(folder, tmp_path / "i")
+    assert tree(tmp_path / "i") == tree(tmp_path / "whole")
 
 
 def test_an_index_is_not_replaced(tmp_path):

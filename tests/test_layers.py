@@ -13,15 +13,18 @@ MAY = {
     "kernels": set(),
     "ragged": set(),
     "columns": set(),
-    "transformer": set(),
+    "options": set(),
+    "transformer": {"options"},
+    "facts": set(),
+    "figures": set(),
     "frames": {"columns"},
-    "encode": {"transformer", "frames"},
+    "encode": {"transformer", "frames", "facts"},
     "reduce": {"transformer", "frames"},
-    "index": {"transformer"},
+    "index": {"transformer", "facts", "options"},
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
     "feedback": {"transformer", "frames", "index"},
-    "explain": {"transformer", "frames", "index"},
+    "explain": {"transformer", "frames", "index", "figures"},
 }
 # Inside functions of these files: the delegates of the artifact and of the encoder.
 DELEGATES = {
@@ -36,8 +39,8 @@ HEAVY = {
     "transformers": {"encode"},
     "sentence_transformers": {"encode"},
     "faiss": {"retrieve"},
-    "scipy": {"reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
-    "matplotlib": {"experiment", "explain"},
+    "scipy": {"experiment", "reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
+    "matplotlib": {"experiment", "explain", "figures"},
     "ir_datasets": {"datasets", "experiment"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))

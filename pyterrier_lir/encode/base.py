@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns
+from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.facts import facts_table
 from pyterrier_lir.transformer import LirTransformer
 
 
@@ -83,7 +85,7 @@ class Encoder(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes queries or documents, or scores documents, by the columns that are there (see the class)."""
-        with pt.validate.any(inp, context=self) as v:
+        with frames.validated(inp, self) as v:
             v.query_frame(["query"], mode="query_encoder")
             v.document_frame(list(self.text_fields()), mode="doc_encoder")
             v.result_frame(["query", *self.text_fields()], mode="text_scorer")
@@ -97,6 +99,13 @@ class Encoder(LirTransformer):
     def text_fields(self) -> tuple[str, ...]:
         """The columns that make up a document's text."""
         return (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
+
+    def facts(self) -> dict[str, object]:
+        """What a notebook shows of the encoder. Loads nothing."""
+        return {"fingerprint": self.fingerprint}
+
+    def _repr_html_(self) -> str:
+        return facts_table(repr(self), self.facts() | {"text of a document": " + ".join(self.text_fields())})
 
 
 class QueryEncoder(LirTransformer):
@@ -117,7 +126,7 @@ class QueryEncoder(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes each distinct query of the frame."""
-        with pt.validate.any(inp, context=self) as v:
+        with frames.validated(inp, self) as v:
             v.query_frame(["query"])
             v.result_frame(["query"])
         texts = [_clean(text) for text in inp["query"]]
@@ -150,7 +159,7 @@ class DocEncoder(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes the document of each row; equal texts are encoded once."""
-        pt.validate.columns(inp, includes=list(self.encoder.text_fields()), context=self)
+        frames.check_columns(inp, self, self.encoder.text_fields())
         texts = self.encoder.document_texts(inp)
         distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         encoded = self.encoder.encode_docs(list(distinct)) if distinct else []
@@ -170,6 +179,21 @@ def _with_embeddings(inp: pd.DataFrame, rows: list[Encoded], side: str, encoder:
     })  # fmt: skip
 
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuses a single string, which is a sequence of letters."""
+    if isinstance(texts, str):
+        raise ValueError(f"texts is {texts!r:.60}; expected a list of texts: [{texts!r:.60}].")
+
+
 def _clean(text: Any) -> str:
-    """None and NaN (a missing field) are blank."""
-    return text.strip() if isinstance(text, str) else ("" if text is None or text != text else str(text))
+    """None and NaN (a missing field) are blank, a number is its digits."""
+    if isinstance(text, str):
+        return text.strip()
+    if text is None or isinstance(text, Number):
+        return "" if text is None or text != text else str(text)
+    if text is pd.NA or text is pd.NaT:
+        return ""
+    raise ValueError(
+        f"A text is {text!r:.60}, of the type {type(text).__name__}; expected a string. Join its parts: "
+        '" ".join(parts).'
+    )

@@ -7,12 +7,14 @@ run in half precision while projection and normalisation stay in float32, the pa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,19 +50,51 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
 
     Raises:
         ImportError: If ``"minilm"`` is asked for and its package is not installed.
-        ValueError: If the packaged model is not the expected one.
+        OSError: If there is no such checkpoint, or the hub cannot be reached.
+        ValueError: If the packaged model is not the expected one, or there is no such device.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
     source = str(minilm_folder()) if name == MINILM else name
-    model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+    check_device(device)
+    try:
+        with _quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
+            model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+    except OSError as error:
+        raise OSError(_not_found(name, error)) from error
     if not _brings_projection(source, hub.get("revision")):
         for position in reversed([i for i, module in enumerate(model) if isinstance(module, Dense)]):
             del model[position]  # appended by sentence-transformers, with random weights
     if name == MINILM:
         model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
     return model
+
+
+def _not_found(name: str, error: OSError) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"The model {name!r} cannot be loaded ({reason}); expected a folder, or a name on the Hugging Face hub that is "
+        "in the cache or can be reached (HF_HUB_OFFLINE=1 forbids that). Check the spelling, download it where there "
+        'is a network and give the folder, or take the packaged model: LateInteractionEncoder("minilm").'
+    )
+
+
+def check_device(device: str | None) -> None:
+    """Refuses a device that torch does not know or does not see.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    import torch
+
+    try:
+        kind = "cpu" if device is None else torch.device(device).type
+    except (RuntimeError, TypeError):
+        kind = ""
+    if not kind or (kind == "cuda" and not torch.cuda.is_available()):
+        expected = '"cpu", as torch sees no GPU here' if kind else '"cpu", "cuda", "cuda:1" or the like'
+        raise ValueError(f"device is {device!r}; expected {expected}. Leave device out to have it chosen.")
 
 
 def has_projection(model: MultiVectorEncoder) -> bool:
@@ -266,8 +300,29 @@ def save(model: MultiVectorEncoder, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
-        model.save_pretrained(str(unfinished), create_model_card=False)
+        with _quiet():
+            model.save_pretrained(str(unfinished), create_model_card=False)
         unfinished.rename(path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps out a progress bar of a second, and the news that a dense checkpoint is read as a multi-vector one."""
+    from transformers.utils import logging as transformers_logging
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Converting ")
+
+    logger = logging.getLogger("sentence_transformers.base.model")
+    shown = transformers_logging.is_progress_bar_enabled()
+    logger.addFilter(is_news)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_news)
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _brings_projection(source: str, revision: str | None) -> bool:

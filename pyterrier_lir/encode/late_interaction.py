@@ -15,7 +15,7 @@ import pyterrier as pt
 
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode import checkpoint
-from pyterrier_lir.encode.base import Encoded, Encoder
+from pyterrier_lir.encode.base import Encoded, Encoder, check_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -90,6 +90,8 @@ class LateInteractionEncoder(Encoder):
         model_kwargs: dict[str, Any] | None = None,
         verbose: bool = False,
     ) -> None:
+        if not isinstance(model, (str, PathLike)):
+            raise ValueError(f"model is {model!r}; expected the name of a checkpoint, or its folder.")
         self.model = str(model)
         self.dim = dim
         self.query_length = query_length
@@ -190,8 +192,9 @@ class LateInteractionEncoder(Encoder):
 
         Raises:
             ImportError: If ``"minilm"`` is asked for and its package is not installed.
+            OSError: If there is no such checkpoint, or the hub cannot be reached.
             ValueError: If the checkpoint does not have ``dim`` dimensions or as many positions as the lengths
-                ask for, or if ``dtype`` is float16 and the device a CPU.
+                ask for, if ``dtype`` is float16 and the device a CPU, or if there is no such device.
         """
         if self._loaded is None:
             model = checkpoint.load(
@@ -236,6 +239,28 @@ class LateInteractionEncoder(Encoder):
         tokenizer = self.load().tokenizer
         return [tokenizer.convert_ids_to_tokens(int(i)) if i >= 0 else "" for i in ids]
 
+    def facts(self) -> dict[str, object]:
+        """Model, dimensions, lengths, device and fingerprint; before the model is loaded, what was asked for."""
+        model = self._loaded
+        if model is None:
+            wanted = {
+                "dimensions": self.dim,
+                "query length": self.query_length,
+                "document length": self.document_length,
+            }
+            given = {name: value for name, value in wanted.items() if value is not None}
+            return {"model": self.model, **given, "not loaded": "until the first text is encoded, or by encoder.load()"}
+        query_length, document_length = checkpoint.lengths(model)
+        backbone = next(model[0].parameters())
+        return {
+            "model": self.model,
+            "dimensions": self.embedding_dim,
+            "query length": f"at most {query_length} tokens",
+            "document length": f"at most {document_length} tokens",
+            "device": f"{', '.join(self._devices(model))} ({str(backbone.dtype).removeprefix('torch.')})",
+            "fingerprint": self.fingerprint,
+        }
+
     def mask_weighting(self, *, structure: bool = True) -> MaskWeighting:
         """Spreads the weights of the query's [MASK] rows. See `feedback.mask_weighting.MaskWeighting`. Loads the model.
 
@@ -264,6 +289,7 @@ class LateInteractionEncoder(Encoder):
 
     def _encode(self, texts: Sequence[str], task: str) -> list[Encoded]:
         """Encodes batch by batch, longest texts first, and keeps the rows of real tokens only."""
+        check_texts(texts)
         model = self.load()
         encoded = [Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))] * len(texts)
         order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: -len(texts[i]))

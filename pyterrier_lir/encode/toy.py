@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyterrier_lir.columns import Ints
-from pyterrier_lir.encode.base import Encoded, Encoder
+from pyterrier_lir.encode.base import Encoded, Encoder, check_texts
 
 _WORD = re.compile(r"\w+")
 
@@ -53,6 +53,7 @@ class ToyEncoder(Encoder):
 
     def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
         """One row per word, in lower case; a blank text has no rows."""
+        check_texts(texts)
         return [self._encode(text) for text in texts]
 
     def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
@@ -62,6 +63,10 @@ class ToyEncoder(Encoder):
     def tokens(self, ids: Ints) -> list[str]:
         """The word of each id; of words that this encoder has not met, the number."""
         return [self._words.get(int(i), f"#{i}") for i in ids]
+
+    def facts(self) -> dict[str, object]:
+        """Dimensions and fingerprint."""
+        return {"dimensions": self.dim, "fingerprint": self.fingerprint}
 
     def _encode(self, text: str) -> Encoded:
         words = _WORD.findall(text.lower())

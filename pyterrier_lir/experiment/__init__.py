@@ -6,25 +6,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Measured": "measuring",
     "Outcome": "run",
     "bm25": "first_stage",
+    "difference_plot": "differences",
+    "measure": "measuring",
     "open_collection": "collection",
-    "parse_systems": "systems",
     "pareto_front": "plots",
+    "parse_systems": "systems",
     "run_experiment": "run",
+    "sweep": "sweeps",
+    "table": "tables",
     "tradeoff_plot": "plots",
 }
 
 __all__ = [
-    "Outcome", "bm25", "open_collection", "pareto_front", "parse_systems", "run_experiment", "tradeoff_plot",
+    "Measured", "Outcome", "bm25", "difference_plot", "measure", "open_collection", "pareto_front", "parse_systems",
+    "run_experiment", "sweep", "table", "tradeoff_plot",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from pyterrier_lir.experiment.collection import open_collection
+    from pyterrier_lir.experiment.differences import difference_plot
     from pyterrier_lir.experiment.first_stage import bm25
+    from pyterrier_lir.experiment.measuring import Measured, measure
     from pyterrier_lir.experiment.plots import pareto_front, tradeoff_plot
     from pyterrier_lir.experiment.run import Outcome, run_experiment
+    from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.experiment.systems import parse_systems
+    from pyterrier_lir.experiment.tables import table
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyterrier_lir.figures import new_figure
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
-_INK, _MUTED, _ACCENT, _GRID = "#1f2430", "#8a91a0", "#2f6fb0", "#e7e9ee"
+INK, MUTED, _ACCENT, _GRID = "#1f2430", "#8a91a0", "#2f6fb0", "#e7e9ee"
 
 _AXES = {
     "retrieve_ms": "milliseconds per query, from encoded queries (median)",
+    "retrieve_ms_p95": "milliseconds per query, from encoded queries (95th percentile)",
     "encode_ms": "milliseconds to encode a query (median)",
+    "index_mb": "index, 10^6 bytes",
+    "bytes_per_doc": "bytes of the index per document",
+    "plaid_scored": "documents scored exactly per query (mean)",
 }
 
 # Where a label may stand, best place first: offset in points, and how it is aligned there.
@@ -63,11 +69,11 @@ def tradeoff_plot(
     xlabel: str | None = None,
     figsize: tuple[float, float] = (7.2, 4.4),
 ) -> Figure:
-    """Draws systems by time (logarithmic, left is faster) and quality (up is better), with their Pareto front.
+    """Draws systems by cost (logarithmic, left is less) and quality (up is better), with their Pareto front.
 
     Args:
-        results: One row per system, as ``results.csv`` has them.
-        x: The column with a time, positive.
+        results: One row per system, as ``results.csv``, `sweep` and ``experiment.measure(...).results`` have them.
+        x: The column with a time or another cost, positive.
         y: The column with a measure.
         label: The column with the systems' names.
         title: Above the plot.
@@ -80,26 +86,28 @@ def tradeoff_plot(
     Raises:
         ValueError: If a column is missing, there are no rows, or a time is not positive.
     """
-    from matplotlib.figure import Figure
-
     _check(results, x, y, label)
-    figure = Figure(figsize=figsize, dpi=160, layout="constrained", facecolor="white")
+    figure = new_figure(figsize)
     axes = figure.add_subplot()
     front = pareto_front(results, x, y)
     _style(axes, xlabel or _AXES.get(x, x), y, title)
     _limits(axes, results[x], results[y])
     best = results[front].sort_values(x)
     axes.step(best[x], best[y], where="post", color=_ACCENT, lw=1.3, alpha=0.55, zorder=2)
-    axes.scatter(results[x][~front], results[y][~front], s=42, color="white", edgecolor=_MUTED, lw=1.4, zorder=3)
+    axes.scatter(results[x][~front], results[y][~front], s=42, color="white", edgecolor=MUTED, lw=1.4, zorder=3)
     axes.scatter(best[x], best[y], s=46, color=_ACCENT, edgecolor="white", lw=0.8, zorder=4)
     _label(axes, results[x].tolist(), results[y].tolist(), [str(name) for name in results[label]], front)
     return figure
 
 
 def _check(results: pd.DataFrame, x: str, y: str, label: str) -> None:
-    missing = [column for column in (x, y, label) if column not in results.columns]
+    there = list(getattr(results, "columns", ()))
+    missing = [column for column in (x, y, label) if column not in there]
     if missing:
-        raise ValueError(f"the results have no column {missing[0]!r}; expected one of {list(results.columns)}.")
+        raise ValueError(
+            f"the results, a {type(results).__name__}, have no column {missing[0]!r}, only {there}; expected a frame "
+            'with one row per system. Name its columns: tradeoff_plot(results, x="mrt", y="nDCG@10").'
+        )
     if not len(results):
         raise ValueError("the results have no rows; expected one per system.")
     if not (results[x] > 0).all():
@@ -116,13 +124,13 @@ def _style(axes: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_MUTED)
-    axes.tick_params(colors=_INK, labelsize=9, length=0)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
     axes.tick_params(which="minor", length=0)
-    axes.set_xlabel(xlabel, color=_INK, fontsize=10)
-    axes.set_ylabel(ylabel, color=_INK, fontsize=10)
+    axes.set_xlabel(xlabel, color=INK, fontsize=10)
+    axes.set_ylabel(ylabel, color=INK, fontsize=10)
     if title:
-        axes.set_title(title, color=_INK, fontsize=11, loc="left", fontweight="bold")
+        axes.set_title(title, color=INK, fontsize=11, loc="left", fontweight="bold")
 
 
 def _limits(axes: Axes, xs: pd.Series[float], ys: pd.Series[float]) -> None:
@@ -155,8 +163,8 @@ def _label(axes: Axes, xs: Sequence[float], ys: Sequence[float], names: Sequence
         for i, (dx, dy, ha, va) in enumerate(_PLACES):
             text = axes.annotate(
                 name, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=9, zorder=5,
-                color=_INK if best else "#5b6270",
-                arrowprops={"arrowstyle": "-", "color": _MUTED, "lw": 0.7, "shrinkB": 4} if i >= 8 else None,
+                color=INK if best else "#5b6270",
+                arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.7, "shrinkB": 4} if i >= 8 else None,
             )  # fmt: skip
             text.set_in_layout(False)
             text.update_positions(renderer)

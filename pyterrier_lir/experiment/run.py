@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.experiment import environment
 from pyterrier_lir.experiment.collection import Collection, open_collection, safe_name
 from pyterrier_lir.experiment.first_stage import bm25
+from pyterrier_lir.experiment.measuring import MEASURES, measure, parse_measures
 from pyterrier_lir.experiment.systems import Parts, Spec, parse_systems
+from pyterrier_lir.experiment.timing import WARM_UP, encode
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SYSTEMS = "bm25,exhaustive:num_results=100,plaid:num_results=100,rerank:num=100"
-MEASURES = "nDCG@10,R@100,RR@10,AP"
-WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -122,17 +121,19 @@ def run_experiment(
     folder = Path(folder) / collection.label
     name = f"{safe_name(encoder.fingerprint)}-{nbits}bit{'-fp16' if keep_embs else ''}.lir"
     options = {"nbits": nbits, "keep_embs": keep_embs}
-    index, seconds = _index(collection, encoder, Path(index_path or folder / name), options)
+    index, seconds = open_index(collection, encoder, Path(index_path or folder / name), options)
     parts = Parts(
         index, encoder, lambda k: bm25(collection.corpus(), folder / "bm25", k), collection.text_loader, num_threads
     )  # fmt: skip
     topics = encode(collection.topics, encoder, warm_up=warm_up)
-    rankings, times = {}, {}
-    for spec in specs:
-        name, columns = str(spec), list(topics) if spec.encodes else ["qid", "query"]
-        rankings[name], times[name] = run_timed(spec.build(parts), topics[columns], warm_up=warm_up, name=name)
-    results, perquery = _evaluate(rankings, collection, parsed, base)
-    results, perquery = _with_times(specs, results, perquery, topics, times)
+    results, perquery, rankings = measure(
+        {str(spec): spec.build(parts) for spec in specs},
+        topics,
+        collection.qrels,
+        parsed,
+        baseline=base,
+        warm_up=warm_up,
+    )
     about = {
         "dataset": _about_dataset(collection),
         "encoder": _about_encoder(encoder),
@@ -157,57 +158,7 @@ def check(
         ValueError: If one of them is not known.
     """
     specs = parse_systems(systems)
-    return specs, _parse_measures(measures), _choose_baseline(specs, baseline)
-
-
-def encode(topics: pd.DataFrame, encoder: Encoder, *, warm_up: int = WARM_UP) -> pd.DataFrame:
-    """The topics with their embeddings, and the milliseconds that each took: ``encode_ms``."""
-    frame, times = run_timed(encoder.query_encoder(), topics, warm_up=warm_up, name="encoding queries")
-    return frame.assign(encode_ms=times)
-
-
-def run_timed(
-    system: pt.Transformer, topics: pd.DataFrame, *, warm_up: int = WARM_UP, name: str = "system"
-) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Runs a system on one topic at a time.
-
-    Args:
-        system: From topics to whatever.
-        topics: One row per query.
-        warm_up: So many topics are run before, untimed: the first call opens files and loads models.
-        name: For the progress bar.
-
-    Returns:
-        All output, in the order of the topics, and the milliseconds of each topic.
-    """
-    rows = [topics.iloc[[i]].reset_index(drop=True) for i in range(len(topics))]
-    for row in rows[:warm_up]:
-        system(row)
-    times, outputs = np.zeros(len(rows)), []
-    for i, row in enumerate(pt.tqdm(rows, desc=name, unit="q")):
-        start = time.perf_counter()
-        output = system(row)
-        times[i] = (time.perf_counter() - start) * 1000
-        outputs.append(output)
-    return pd.concat(outputs, ignore_index=True), times
-
-
-def _parse_measures(measures: str | Sequence[str]) -> list[Any]:
-    import ir_measures
-
-    names = measures.split(",") if isinstance(measures, str) else list(measures)
-    parsed = []
-    for name in (name.strip() for name in names if name.strip()):
-        try:
-            parsed.append(ir_measures.parse_measure(name))
-        except (ValueError, NameError) as error:
-            raise ValueError(
-                f"the measure {name!r} is unknown; expected names of ir_measures, such as {MEASURES}. "
-                "They are listed at https://ir-measur.es/en/latest/measures.html"
-            ) from error
-    if not parsed:
-        raise ValueError(f"no measure was named; expected at least one, such as {MEASURES}.")
-    return list(dict.fromkeys(parsed))
+    return specs, parse_measures(measures), _choose_baseline(specs, baseline)
 
 
 def _choose_baseline(specs: list[Spec], baseline: str | None) -> str | None:
@@ -220,7 +171,7 @@ def _choose_baseline(specs: list[Spec], baseline: str | None) -> str | None:
     return chosen if len(names) > 1 else None
 
 
-def _index(
+def open_index(
     collection: Collection, encoder: Encoder, path: Path, options: dict[str, Any]
 ) -> tuple[LirIndex, float | None]:
     """The index of the collection, and the seconds it took to make, if it was made now."""
@@ -240,41 +191,6 @@ def _index(
             f"{wanted[0]} by {wanted[1]!r}. Name another path for the index, or delete it to have it made anew."
         )
     return index, seconds
-
-
-def _evaluate(
-    rankings: dict[str, pd.DataFrame], collection: Collection, measures: list[Any], base: str | None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    found = {name: ranking[["qid", "docno", "score", "rank"]] for name, ranking in rankings.items()}
-    arguments = (collection.topics, collection.qrels, measures)
-    results = pt.Experiment(found, *arguments, baseline=base, correction="holm" if base else None)
-    names = ["name", *map(str, measures)]
-    results = results[names + [column for column in results if column not in names]]
-    return results, pt.Experiment(found, *arguments, perquery=True)
-
-
-def _with_times(
-    specs: list[Spec], results: pd.DataFrame, perquery: pd.DataFrame, topics: pd.DataFrame, times: dict[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Puts the times beside the measures: medians per system, single ones per query."""
-    single = pd.concat([
-        pd.DataFrame({
-            "name": str(spec), "qid": topics["qid"], "encode_ms": topics["encode_ms"] if spec.encodes else 0.0,
-            "retrieve_ms": times[str(spec)],
-        })
-        for spec in specs
-    ])  # fmt: skip
-    by_system = single.groupby("name", sort=False)
-    table = by_system[["encode_ms", "retrieve_ms"]].median()
-    table["retrieve_ms_mean"] = by_system["retrieve_ms"].mean()
-    table["retrieve_ms_p95"] = by_system["retrieve_ms"].quantile(0.95)
-    position = next((i for i, column in enumerate(results) if column.endswith(" +")), len(results.columns))
-    measured, compared = results.iloc[:, :position], results.iloc[:, position:]
-    results = pd.concat([measured, table.loc[results["name"]].reset_index(drop=True), compared], axis=1)
-    wide = perquery.pivot(index=["name", "qid"], columns="measure", values="value").reset_index()
-    wide = single.merge(wide, on=["name", "qid"], how="left")
-    names = [name for name in measured if name != "name"]
-    return results, wide[["name", "qid", *names, "encode_ms", "retrieve_ms"]]
 
 
 def _about_dataset(collection: Collection) -> dict[str, Any]:

@@ -94,6 +94,10 @@ class Explain(LirTransformer):
     LABEL = "Explain"
 
     def __init__(self, index_: LirIndex | None = None, *, encoder: Encoder | None = None) -> None:
+        if encoder is not None and not hasattr(encoder, "tokens"):
+            raise ValueError(
+                f"encoder is {encoder!r}; expected the encoder that made the index: index.explain(encoder)."
+            )
         self.index_ = index_
         self.encoder = encoder
 
@@ -162,7 +166,8 @@ class TextExplain(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes and aligns the query and the document of every row."""
-        pt.validate.result_frame(inp, ["query", *self.encoder.text_fields()], context=self)
+        with frames.validated(inp, self) as v:
+            v.result_frame(["query", *self.encoder.text_fields()])
         encoded = self.encoder.doc_encoder().transform(self.encoder.query_encoder().transform(inp))
         return Explain(encoder=self.encoder).transform(encoded)
 

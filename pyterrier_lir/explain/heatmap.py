@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyterrier_lir.figures import new_figure
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,15 +30,13 @@ def heatmap(row: Mapping[str, Any], *, title: str | None = None, figsize: tuple[
     Raises:
         ValueError: If the row was not explained, or its document is empty.
     """
-    from matplotlib.figure import Figure
-
     matrix, pos, query_words, doc_words = explained(row, "match_matrix", "match_pos", "query_words", "doc_words")
     if not matrix.size:
         raise ValueError(
             f"the similarities have the shape {matrix.shape}; expected a query and a document with tokens."
         )
     size = figsize or (2.5 + CELL * len(doc_words), 1.5 + CELL * len(query_words))
-    figure = Figure(figsize=size, dpi=160, layout="constrained", facecolor="white")
+    figure = new_figure(size)
     axes = figure.add_subplot()
     image = axes.imshow(matrix, cmap="Blues", aspect="auto", vmin=min(0, matrix.min()), vmax=max(1, matrix.max()))
     rows = np.flatnonzero(pos >= 0)
@@ -54,6 +54,8 @@ def explained(row: Mapping[str, Any], *names: str) -> list[Any]:
     Raises:
         ValueError: If it has them not.
     """
+    if getattr(row, "ndim", 1) != 1:
+        raise ValueError(f"a frame of {len(row)} rows was given; expected one of them: explained.iloc[0].")
     missing = [name for name in names if name not in row]
     if missing:
         raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns
+from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.transformer import LirTransformer
 
@@ -54,7 +54,7 @@ class BallCarving(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Carves the query of each row."""
-        with pt.validate.any(inp, context=self) as v:
+        with frames.validated(inp, self) as v:
             v.query_frame([columns.QUERY_EMBS])
             v.result_frame([columns.QUERY_EMBS])
             v.columns(includes=[columns.QUERY_EMBS])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyterrier as pt
 
-from pyterrier_lir import columns
+from pyterrier_lir import columns, options
+from pyterrier_lir.facts import facts_table, megabytes
 from pyterrier_lir.index import change, fit, manifest, scoring
 from pyterrier_lir.index.build import Parameters, abandon, build, interrupted
+from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store, spooled
 from pyterrier_lir.transformer import DOCS, LirTransformer
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 
+@options.listed_by
 class LirIndex(pt.Artifact, pt.Indexer):
     """A multi-vector index: build it once, search it with every method.
 
@@ -56,6 +61,8 @@ class LirIndex(pt.Artifact, pt.Indexer):
     ARTIFACT_PACKAGE_HINT = "pyterrier-lir"
 
     def __init__(self, path: str | Path) -> None:
+        if not isinstance(path, (str, PathLike)):
+            raise ValueError(f'path is {path!r}; expected the folder of the index: LirIndex("my.lir").')
         super().__init__(path)
         self._store: Store | None = None
 
@@ -642,8 +649,43 @@ class LirIndex(pt.Artifact, pt.Indexer):
             "index.warp() or index.exhaustive(), or re-rank documents with index.maxsim()."
         )
 
+    def __rshift__(self, right: Any) -> Any:
+        """An index is the last stage of a pipeline."""
+        raise TypeError(
+            f"{self!r} stands before {right!r}; expected it behind: (encoder >> index).index(corpus) to index, "
+            "encoder >> index.plaid() to search."
+        )
+
     def __repr__(self) -> str:
         return f"LirIndex({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts and sizes; of an index that is not built, the call that builds it."""
+        return facts_table(repr(self), self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        if not self.built:
+            waiting = sum(len(Segment(entry)) for entry in spooled(self._directory))
+            if not waiting:
+                return {"not built": "(encoder >> index).index(corpus)"}
+            resume = "(index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus)"
+            return {"interrupted": f"{waiting:,} documents are stored", "go on with": resume}
+        try:
+            info = self.info()
+        except (OSError, ValueError) as error:
+            return {"cannot be opened": error}
+        vectors = f"{info['nbits']} bits per dimension, {info['centroids']:,} centroids"
+        per_token = f"{info['bytes_per_token']:,.0f} bytes per token"
+        derived = sorted(path for path in (self._directory / DERIVED).glob("*") if path.is_dir())
+        return {
+            "documents": f"{info['documents']:,}" + (f" ({info['deleted']:,} deleted)" if info["deleted"] else ""),
+            "tokens": f"{info['tokens']:,} of {info['dim']} dimensions",
+            "encoder": info["encoder"] or "not recorded",
+            "vectors": vectors + (", and as they came (fp16)" if info["keep_embs"] else ""),
+            "size": f"{megabytes(sum(info['bytes'].values()))}, {per_token}",
+            **{f"derived: {path.name}": megabytes(_folder_size(path)) for path in derived},
+            **({"advice": " ".join(info["advice"])} if info["advice"] else {}),
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LirIndex) and self._key() == other._key()
@@ -660,6 +702,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
 
     def _key(self) -> str:
         return str(self._directory.resolve())
+
+
+def _folder_size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class Info(dict[str, Any]):
@@ -703,8 +749,8 @@ class LirIndexer(pt.Indexer):
         if mode not in ("create", "overwrite", "append", "update"):
             raise ValueError(f'mode is {mode!r}; expected "create", "overwrite", "append" or "update".')
         for name, value in (("segment_mb", segment_mb), ("memory_mb", memory_mb)):
-            if not value > 0:
-                raise ValueError(f"{name} is {value}; expected megabytes > 0.")
+            if not isinstance(value, Real) or not value > 0:
+                raise ValueError(f"{name} is {value!r}; expected a number of megabytes > 0, such as {name}=512.")
         scoring.threads(num_threads)
         self.index_ = index_
         self.mode = mode
@@ -737,7 +783,7 @@ class LirIndexer(pt.Indexer):
         """
         if kwargs:
             raise ValueError(f"index() got {', '.join(kwargs)}; expected no options. Give them to index.indexer(...).")
-        records: Iterable[Any] = iter.to_dict(orient="records") if hasattr(iter, "to_dict") else iter
+        records = _records(iter)
         resources: dict[str, Any] = {
             "resume": self.resume,
             "segment_mb": self.segment_mb,
@@ -784,6 +830,21 @@ def _progress(
     unit: str, verbose: bool, items: Iterable[Any], stage: str, done: int, total: int | None
 ) -> Iterable[Any]:
     return pt.tqdm(items, desc=stage, unit=unit, initial=done, total=total, disable=not verbose)  # type: ignore
+
+
+def _records(corpus: Any) -> Iterator[Any]:
+    """The records of an iterable or a frame; of anything else it says how to come by them."""
+    try:
+        if isinstance(corpus, (str, PathLike, Mapping)):
+            raise TypeError(f"{corpus!r:.100} is not iterable as records")
+        yield from corpus.to_dict(orient="records") if hasattr(corpus, "to_dict") else corpus
+    except TypeError as error:  # of the corpus itself, or of what an encoder before the index was given
+        if "is not iterable" not in str(error):
+            raise
+        raise ValueError(
+            f'The corpus cannot be read: {error}; expected records such as {{"docno": "d1", "text": "..."}}. Give a '
+            'list of them, dataset.get_corpus_iter(), or frame.to_dict("records").'
+        ) from error
 
 
 class Unseen(LirTransformer):

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,14 @@ class Parameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.nbits not in NBITS:
-            raise ValueError(f"nbits is {self.nbits}; expected 1, 2, 4 or 8 (4 is the default).")
+        if self.nbits not in NBITS or not isinstance(self.nbits, Integral):
+            raise ValueError(f"nbits is {self.nbits!r}; expected 1, 2, 4 or 8 (4 is the default).")
         if self.codec not in KINDS:
             raise ValueError(f'codec is {self.codec!r}; expected "uniform" (the default) or "quantile".')
-        if self.centroids is not None and self.centroids < 1:
-            raise ValueError(f"centroids is {self.centroids}; expected at least 1, or None for 16 sqrt(tokens).")
+        if self.centroids is not None and (not isinstance(self.centroids, Integral) or self.centroids < 1):
+            raise ValueError(f"centroids is {self.centroids!r}; expected at least 1, or None for 16 sqrt(tokens).")
+        if not isinstance(self.seed, Integral) or self.seed < 0:
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
 
 
 def build(
@@ -97,7 +100,7 @@ def build(
             or if a document is unusable; what was there before is intact.
         OSError: If the disk is full or cannot be written to. What is finished can be resumed.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    manifest.make_folder(path)
     with manifest.only_writer(path):
         before = manifest.read(path)
         clean_up(path, before)
@@ -110,7 +113,10 @@ def build(
             spool.fill(_untrained(path, progress(documents, "Spooling", spool.documents, None)))
             segments = [Segment(entry) for entry in spooled(path)]
             if not segments:
-                raise ValueError("No documents came; expected at least one. Check the corpus, or what is left of it.")
+                raise ValueError(
+                    "No documents came; expected at least one. Check the corpus; an iterator can be read only once: "
+                    "make it anew."
+                )
             block = block_size(segments, memory_mb)
             codec = _train(path, segments, parameters, block, num_threads, progress)
             parts = compress_all(path, segments, codec, block, num_threads, progress)

@@ -110,7 +110,7 @@ def _write(
 
 def _check(store: Store) -> tuple[Codec, Codebook]:
     codec = store.codec
-    if codec is None:
+    if codec is None or not store.manifest["tokens"]:
         raise ValueError(f"The index {store.path} has no tokens; expected some to export.")
     if codec.inv_norm_range is None:
         raise ValueError(

@@ -23,7 +23,7 @@ from pyterrier_lir.index.kmeans import Progress, grouped
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.stanford import StanfordFolder
-from pyterrier_lir.index.store import BUILD
+from pyterrier_lir.index.store import BUILD, spooled
 from pyterrier_lir.ragged import Ragged
 
 BLOCK = 1 << 14  # tokens that are converted at once
@@ -76,6 +76,8 @@ def import_folder(
         build.clean_up(path, before)
         if before is not None:
             raise ValueError(f"The index at {path} is built already; expected an empty path. Choose another one.")
+        if not spooled(path):
+            build.abandon(path)  # of an import that was killed
         build.begin(path, {"kind": NAME, "parameters": {}}, keep=False, drop=False)
         with build.finishing(path):
             codec, part = _convert(source, path / BUILD, names, progress)

@@ -78,6 +78,22 @@ def read(path: Path) -> Manifest | None:
     return manifest  # type: ignore[no-any-return]
 
 
+def make_folder(path: Path) -> None:
+    """Makes the folder of an index, unless it is there.
+
+    Raises:
+        OSError: If something else is there, or the folder cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"There can be no index at {path} ({error.strerror}); expected a folder, or a path where this process may "
+            'make one. Choose another: LirIndex("my.lir")',
+        ) from error
+
+
 def commit(
     path: Path,
     before: Manifest | None,

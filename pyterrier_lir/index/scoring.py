@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,8 @@ def threads(num_threads: int | None) -> int:
     """
     if num_threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_threads < 1:
-        raise ValueError(f"num_threads is {num_threads}; expected at least 1, or None for all cores.")
+    if not isinstance(num_threads, Integral) or num_threads < 1:
+        raise ValueError(f"num_threads is {num_threads!r}; expected at least 1, or None for all cores.")
     return num_threads
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,6 +171,12 @@ class SeenDocnos:
 
 
 def _docno(record: Record) -> str:
+    if not isinstance(record, Mapping):
+        raise ValueError(
+            f"A document is {record!r:.60}, a {type(record).__name__}; expected a record with docno and "
+            f"{columns.DOC_EMBS}. Give records to an encoder before the index: (encoder >> index).index(corpus) with "
+            'corpus = [{"docno": "d1", "text": "..."}].'
+        )
     if "docno" not in record or columns.DOC_EMBS not in record:
         missing = [name for name in ("docno", columns.DOC_EMBS) if name not in record]
         raise ValueError(

@@ -338,6 +338,10 @@ def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None, Doci
             found = now
 
 
+def _has_files(path: Path) -> bool:
+    return path.is_dir() and any(path.iterdir())
+
+
 def _check(path: Path, found: dict[str, Any], segments: list[Segment], codec: Codec | None, deleted: Docids) -> None:
     """Raises a ValueError unless the parts of an index fit together, wherever each of them comes from."""
     docids = sum(map(len, segments))
@@ -374,7 +378,11 @@ def _check(path: Path, found: dict[str, Any], segments: list[Segment], codec: Co
 def _no_index(path: Path) -> str:
     left = spooled(path)
     if not left:
-        return f"There is no index at {path}; expected one. Build it: (encoder >> index).index(corpus)."
+        there = ", but a file" if path.is_file() else ", but a folder of something else" if _has_files(path) else ""
+        return (
+            f"There is no index at {path}{there}; expected one. Build it: (encoder >> index).index(corpus), or check "
+            "the path."
+        )
     stored = sum(len(Segment(entry)) for entry in left)
     return (
         f"The build of the index at {path} was interrupted with {stored} documents stored; expected a finished index. "

@@ -112,8 +112,8 @@ def read(folder: files.Opened) -> TokenStats:
     df, cf = folder.map("df.i64", "<i8"), folder.map("cf.i64", "<i8")
     if type(num_docs) is not int or not len(ids) == len(df) == len(cf):
         raise ValueError(
-            f"{folder.path} is damaged; expected num_docs, and df and cf of each token. Remove the folder, so that "
-            "it is made again."
+            f"{folder.path} is damaged; expected num_docs, and a df and a cf for each token. Remove the folder, so "
+            "that it is made again."
         )
     return TokenStats(num_docs, ids, df, cf)
 

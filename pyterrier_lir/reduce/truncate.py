@@ -49,7 +49,7 @@ class Truncate(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Cuts the vectors of every row."""
-        with pt.validate.any(inp, context=self) as v:
+        with frames.validated(inp, self) as v:
             v.columns(includes=[columns.DOC_EMBS])
             v.columns(includes=[columns.QUERY_EMBS])
         changed: dict[str, object] = {}

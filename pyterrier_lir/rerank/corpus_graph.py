@@ -27,6 +27,7 @@ from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.index import files
 from pyterrier_lir.index.manifest import small_files
+from pyterrier_lir.index.scoring import threads
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
@@ -36,7 +37,7 @@ BLOCK = 256  # documents in memory at once
 
 @dataclass(frozen=True)
 class CorpusGraph:
-    """For each document of an index its nearest documents: a graph for adaptive re-ranking.
+    """For each document of an index its nearest documents: a graph for adaptive re-ranking, without deleted ones.
 
     Nothing is computed before the graph is first used; then one search for each document. It serves
     `LirIndex.ladr`, and ``pyterrier_adaptive.GAR``, which asks for `neighbours` as well.
@@ -95,13 +96,22 @@ class CorpusGraph:
             edges[docs[places < self.k], places[places < self.k]] = neighbours[places < self.k]
 
     def _nearest(self, docids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Pairs of a document and one that is near it, ascending by the first, best first."""
-        store = self.index_.store
-        queries = columns.object_column([self._sample(store.document(int(docid))[0]) for docid in docids])
-        search = self.index_.plaid(num_results=self.k + 1)
-        found = search(pd.DataFrame({"qid": docids, columns.QUERY_EMBS: queries}))
-        docs, neighbours = found["qid"].to_numpy(), store.lookup(found["docno"].tolist())
-        return docs[docs != neighbours], neighbours[docs != neighbours]
+        """Pairs of a document and one that is near it, ascending by the first, best first.
+
+        Deleted documents are found as well, so that the graph does not depend on when they were deleted.
+        """
+        store, plaid, count = self.index_.store, self.index_.plaid(num_results=self.k + 1), threads(None)
+        rows = [self._sample(store.document(int(docid))[0]) for docid in docids]
+        frame = pd.DataFrame({"qid": docids, columns.QUERY_EMBS: columns.object_column(rows)})
+        docs, neighbours = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for query in frames.queries(frame, store.dim):
+            if len(query.embs):
+                near = plaid.retrieve(store, query, None, count).docids
+                docs.append(np.full(len(near), docids[query.rows[0]]))
+                neighbours.append(near)
+        pairs = np.stack([np.concatenate(docs), np.concatenate(neighbours)])
+        found, near = pairs[:, pairs[0] != pairs[1]]
+        return found, near
 
     def _sample(self, embs: Floats) -> Floats:
         return embs[np.linspace(0, len(embs) - 1, min(self.rows, len(embs))).round().astype(np.int64)]

@@ -36,7 +36,7 @@ class EmbsLoader(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Reads the vectors of every row."""
-        pt.validate.columns(inp, includes=["docno"], context=self)
+        frames.check_columns(inp, self, ["docno"])
         if not len(inp):
             return inp.assign(**{name: pd.Series(dtype=object) for name in self._added()})
         store = self.index_.store

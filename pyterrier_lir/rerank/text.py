@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.index import scoring
@@ -38,7 +37,8 @@ class TextScorer(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes the distinct queries and texts of the frame and scores every row."""
-        pt.validate.result_frame(inp, ["query", *self.encoder.text_fields()], context=self)
+        with frames.validated(inp, self) as v:
+            v.result_frame(["query", *self.encoder.text_fields()])
         if not len(inp):
             return frames.rescored(inp, np.zeros(0))
         query_codes, queries = pd.factorize(inp["query"].fillna(""))

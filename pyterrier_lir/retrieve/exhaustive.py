@@ -73,12 +73,12 @@ class Exhaustive(LirTransformer):
         store = self.index_.store
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
-        for query, (docids, scores) in zip(queries, self.search(store, queries), strict=True):
+        for query, (docids, scores) in zip(queries, self.retrieve(store, queries), strict=True):
             for row in query.rows:
                 hits[row] = (store.names(docids), scores)
         return frames.retrieved(inp, hits)
 
-    def search(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
+    def retrieve(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
         """The best documents of each query."""
         best = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
         scorer = scoring.Scorer(store, num_threads=self.num_threads, device=self.device)

@@ -277,7 +277,7 @@ class Muvera(LirTransformer):
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Encodes the sides that are there."""
-        with pt.validate.any(inp, context=self) as v:
+        with frames.validated(inp, self) as v:
             v.query_frame([columns.QUERY_EMBS])
             v.document_frame([columns.DOC_EMBS])
             v.columns(includes=[columns.QUERY_EMBS])
@@ -470,7 +470,7 @@ class MuveraRetriever(Retriever):
         self.stats = stats
         Fde.of(self).check()
 
-    def search(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """Encodes one query and searches for it."""
         parts = self._vectors(store)
         clock = [time.perf_counter()]

@@ -146,7 +146,7 @@ class Plaid(Retriever):
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)
 
-    def search(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three stages for one query."""
         nprobe, ndocs, threshold = self.settings
         least = min(self.min_docs or self.num_results, store.num_filled(wanted))

@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 
 class Retriever(LirTransformer):
-    """A retriever: a method that fills in `search` for one query. It has these arguments, and others of its own."""
+    """A retriever: a method that fills in `retrieve` for one query. It has these arguments, and others of its own."""
 
     STATS: ClassVar[tuple[str, ...]] = ()  # columns that stats=True adds
 
@@ -43,7 +43,7 @@ class Retriever(LirTransformer):
     num_threads: int | None
     stats: bool
 
-    def search(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """Finds documents.
 
         Args:
@@ -63,7 +63,7 @@ class Retriever(LirTransformer):
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         wanted = store.subset(self.docnos)
         asked = [query for query in queries if len(query.embs) and store.codec is not None]
-        found = in_parallel(lambda query, n: self.search(store, query, wanted, n), asked, self.num_threads)
+        found = in_parallel(lambda query, n: self.retrieve(store, query, wanted, n), asked, self.num_threads)
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
         for query, result in zip(asked, found, strict=True):

@@ -155,7 +155,7 @@ class Warp(Retriever):
             default.nprobe, self.t_prime or default.t_prime, self.bound or default.bound, self.groups or default.groups
         )
 
-    def search(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three steps for one query, with twice as many cells where these hold too few documents."""
         assert store.codec is not None
         nprobe, t_prime, bound, groups = self.settings

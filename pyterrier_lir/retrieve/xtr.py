@@ -99,7 +99,7 @@ class Xtr(Retriever):
         self.num_threads = num_threads
         self.stats = stats
 
-    def search(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three steps for one query."""
         clock = [time.perf_counter()]
         retrieved = retrieve_tokens(store, query, self.token_k, self.nprobe, wanted, num_threads)

@@ -1,0 +1,139 @@
+"""LIMIT: nearly every pair of documents answers some query, more pairs than one vector has room for.
+
+    python benchmarks/reproduce/limit.py --limit PATH/TO/limit-small    # the authors' corpus, queries, qrels.jsonl
+    python benchmarks/reproduce/limit.py                                # the same construction, made here
+
+46 persons like about 45 things each. A query asks who likes a thing; exactly two persons do. The things made here are
+words of the embedded collection, so they depend on the version of Python.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyterrier as pt
+from kit import Paper, Setting, parser, run
+from pyterrier.measures import R
+
+import pyterrier_lir as lir
+
+PEOPLE = (
+    "Ada Ben Cora Dan Ella Finn Gina Hugo Iris Jack Kara Liam Mona Nils Olga Paul Rosa Sven Tara Umar Vera Walt Xena "
+    "Yuri Zoe Adam Beth Carl Dora Eric Faye Gus Hana Ivan Jane Kurt Lena Marc Nora Otto Pia Ralf Sara Tom Ursa Vito"
+).split()
+QUERIES = 1000
+PAPER = Paper(
+    "Weller, Boratko, Naim, Lee: On the Theoretical Limitations of Embedding-Based Retrieval. 2025",
+    "",
+    {},
+    [
+        "The paper's figures (arXiv:2508.21038) are not quoted here, for want of a source that we have read.",
+        "One vector: the mean of the same token vectors, of documents and queries; not a model trained for one vector.",
+    ],
+)
+
+
+class Limit(pt.datasets.Dataset):
+    """Documents, queries and judgements in memory."""
+
+    def __init__(self, texts: dict[str, str], queries: dict[str, str], relevant: list[tuple[str, str]]) -> None:
+        self.texts, self.queries, self.relevant = texts, queries, relevant
+
+    def get_corpus_iter(self, *, verbose: bool = True) -> Iterator[dict[str, Any]]:
+        return iter([{"docno": docno, "text": text} for docno, text in self.texts.items()])
+
+    def get_topics(self, variant: str | None = None) -> pd.DataFrame:
+        return pd.DataFrame({"qid": list(self.queries), "query": list(self.queries.values())})
+
+    def get_qrels(self, variant: str | None = None) -> pd.DataFrame:
+        return pd.DataFrame(self.relevant, columns=["qid", "docno"]).assign(label=1)
+
+
+def read(folder: Path) -> Limit:
+    """The authors' files; blanks in document names become _, for runs cannot hold them."""
+    corpus, queries, qrels = (
+        [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name in ("corpus", "queries", "qrels")
+    )
+    return Limit(
+        {_docno(document["_id"]): document["text"] for document in corpus},
+        {query["_id"]: query["text"] for query in queries},
+        [(pair["query-id"], _docno(pair["corpus-id"])) for pair in qrels if pair["score"] > 0],
+    )
+
+
+def make(seed: int = 0) -> Limit:
+    """The construction: a thing for each of 1,000 of the 1,035 pairs of 46 persons."""
+    rng = random.Random(seed)
+    pairs = sorted(rng.sample(list(combinations(range(len(PEOPLE)), 2)), QUERIES))
+    likes: list[list[str]] = [[] for _ in PEOPLE]
+    queries, relevant = {}, []
+    for number, (thing, pair) in enumerate(zip(things(QUERIES), pairs, strict=True)):
+        queries[f"query_{number}"] = f"Who likes {thing}?"
+        for person in pair:
+            likes[person].append(thing)
+            relevant.append((f"query_{number}", PEOPLE[person]))
+    texts = {}
+    for person, liked in zip(PEOPLE, likes, strict=True):
+        rng.shuffle(liked)
+        texts[person] = f"{person} likes {', '.join(liked[:-1])} and {liked[-1]}."
+    return Limit(texts, queries, relevant)
+
+
+def things(count: int) -> list[str]:
+    """The most frequent words of the embedded collection: no stop words, no two that begin alike."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    corpus = pt.get_dataset("lir:pydoc").get_corpus_iter(verbose=False)
+    words = Counter(word for document in corpus for word in re.findall(r"\b[a-z]{5,}\b", document["text"]))
+    chosen: dict[str, str] = {}
+    for word, _count in sorted(words.items(), key=lambda item: (-item[1], item[0])):
+        if word not in ENGLISH_STOP_WORDS:
+            chosen.setdefault(word[:4], word)
+    if len(chosen) < count:
+        raise ValueError(f"the embedded collection has {len(chosen)} words that begin differently; expected {count}.")
+    return list(chosen.values())[:count]
+
+
+def systems(setting: Setting) -> dict[str, pt.Transformer]:
+    index, threads = setting.index, setting.threads
+    single = lir.LirIndex(setting.folder / f"one-vector-{setting.encoder.fingerprint}.lir")
+    if not single.built:
+        mean = lir.TokenPooling(10**6, protected=0)
+        (mean >> single.unseen() >> single.indexer(keep_embs=True, resume=True, **threads)).index(
+            index.get_corpus_iter()
+        )
+    mean_query = pt.apply.query_embs(lambda row: row["query_embs"].mean(axis=0, keepdims=True))
+    return {
+        "BM25": setting.bm25(1000),
+        "one vector": mean_query >> single.exhaustive(**threads),
+        "late interaction": index.exhaustive(**threads),
+        "PLAID": index.plaid(**threads),
+        "WARP": index.warp(**threads),
+        "MUVERA, not re-ranked": index.muvera(**threads),
+        "MUVERA 10, re-ranked": index.muvera(**threads) % 10 >> index.maxsim(**threads),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> pd.DataFrame:
+    made = parser(__doc__, dataset=None)
+    made.add_argument("--limit", type=Path, help="the folder of the authors' data")
+    args = made.parse_args(argv)
+    args.dataset = f"LIMIT, {'the small one of the authors' if args.limit else 'made here'}"
+    return run(PAPER, systems, [R @ 2, R @ 10, R @ 20], args, dataset=read(args.limit) if args.limit else make())
+
+
+def _docno(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Where two systems differ: one bar per query, sorted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyterrier_lir.experiment.plots import INK, MUTED
+from pyterrier_lir.figures import new_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_UP, _DOWN = "#23814f", "#b3412f"
+
+
+def difference_plot(
+    perquery: pd.DataFrame,
+    system: str,
+    baseline: str,
+    measure: str = "nDCG@10",
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] = (7.2, 3.2),
+) -> Figure:
+    """Draws a measure of one system minus that of another for every query, best first.
+
+    Above the bars stand the wins, ties and losses of the system, the mean difference, and the p-value of the paired
+    t-test, not corrected for other comparisons. A tie is an equal value.
+
+    Args:
+        perquery: ``experiment.measure(...).perquery``, ``perquery.csv``, or ``pt.Experiment(..., perquery=True)``.
+        system: The name of the system.
+        baseline: The name of the other.
+        measure: The measure.
+        title: Above the plot; None for both names.
+        figsize: In inches.
+
+    Returns:
+        A figure of its own, not known to pyplot: ``figure.savefig("differences.png")``.
+
+    Raises:
+        ValueError: If the frame has not this measure or these systems, or they share no query.
+    """
+    values = differences(perquery, system, baseline, measure).to_numpy()
+    wins, losses = int((values > 0).sum()), int((values < 0).sum())
+    figure = new_figure(figsize)
+    axes = figure.add_subplot()
+    axes.bar(np.arange(len(values)), values, width=0.9, color=np.where(values > 0, _UP, _DOWN), lw=0)
+    axes.axhline(0, color=MUTED, lw=0.8)
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.spines["left"].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.set_xticks([])
+    axes.set_xlim(-0.6, len(values) - 0.4)
+    largest = max(np.abs(values).max(), 1e-9)
+    axes.set_ylim(-1.08 * largest, 1.08 * largest)
+    axes.set_ylabel(f"difference in {measure}", color=INK, fontsize=10)
+    axes.set_xlabel(f"{len(values)} queries, best for {system} first", color=INK, fontsize=10)
+    heading = f"{wins} wins, {len(values) - wins - losses} ties, {losses} losses; mean {values.mean():+.3f}, "
+    axes.set_title(heading + _chance(values), color=INK, fontsize=9, loc="left")
+    figure.suptitle(
+        title or f"{system} against {baseline}", color=INK, fontsize=11, fontweight="bold", x=0.01, ha="left"
+    )
+    return figure
+
+
+def differences(perquery: pd.DataFrame, system: str, baseline: str, measure: str) -> pd.Series[Any]:
+    """The measure of a system minus that of another by qid, largest first; of queries that both have.
+
+    Raises:
+        ValueError: If the frame has not this measure or these systems, or they share no query.
+    """
+    if "measure" in perquery.columns:  # as pt.Experiment has it
+        known, column = list(perquery["measure"].astype(str).unique()), "value"
+        rows = perquery[perquery["measure"].astype(str) == measure]
+    else:
+        known, column, rows = [c for c in perquery.columns if c not in ("name", "qid")], measure, perquery
+    if measure not in known:
+        raise ValueError(f"the measure is {measure!r}; expected one of {known}.")
+    names = list(perquery["name"].unique())
+    for name in (system, baseline):
+        if name not in names:
+            raise ValueError(f"the system {name!r} is not in the frame; expected one of {names}.")
+    one, other = (rows[rows["name"] == name].set_index("qid")[column] for name in (system, baseline))
+    found = (one - other).dropna().sort_values(ascending=False, kind="stable")
+    if not len(found):
+        raise ValueError(f"{system!r} and {baseline!r} share no query; expected the same topics for both.")
+    return found
+
+
+def _chance(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    if not values.any():
+        return "identical"
+    if len(values) == 1:
+        return "one query: no test"
+    from scipy.stats import ttest_1samp
+
+    p = ttest_1samp(values, 0).pvalue  # of the differences: the paired t-test
+    return "paired t-test p < 0.001" if p < 0.001 else f"paired t-test p = {p:.3f}"

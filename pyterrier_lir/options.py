@@ -1,0 +1,50 @@
+"""Wrong options: Python says which one is wrong, and here also which ones there are."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Class = TypeVar("Class", bound=type)
+
+
+def listed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose TypeError lists the options and names the one that was probably meant.
+
+    Args:
+        function: A method or constructor; one without keyword-only options is given back as it is.
+    """
+    signature = inspect.signature(function)
+    options = [name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    if not options:
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            shown = f"{function.__qualname__.removesuffix('.__init__')}()"
+            meant = _meant(str(error), options)
+            raise TypeError(f"{shown}: {error}; expected named options: {', '.join(options)}.{meant}") from None
+        return function(*args, **kwargs)
+
+    return call
+
+
+def listed_by(cls: Class) -> Class:
+    """A class decorator: `listed` for the public methods."""
+    for name, value in list(vars(cls).items()):
+        if inspect.isfunction(value) and not name.startswith("_"):
+            setattr(cls, name, listed(value))
+    return cls
+
+
+def _meant(error: str, options: list[str]) -> str:
+    found = re.search("unexpected keyword argument '(.+)'", error)
+    near = difflib.get_close_matches(found.group(1), options, n=1) if found else []
+    return f" Did you mean {near[0]}=?" if near else ""
