@@ -1,6 +1,7 @@
 """An index that lives: documents are added, updated and deleted, segments compacted; all of a change, or none."""
 
 import errno
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -483,6 +484,40 @@ def test_full_disk(disk, work):
     (disk / "ballast").unlink()
     WORK[work](lir.LirIndex(index.path))
     lir.LirIndex(index.path).verify()
+
+
+def works(path, work):
+    try:
+        WORK[work](lir.LirIndex(path))
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+        assert "disk is full" in str(error)
+        os._exit(3)
+
+
+@pytest.mark.parametrize("work", ["build", "compact", "warp"])
+def test_a_disk_that_becomes_full_ends_no_process(disk, work):
+    """Files are also written by memory map, where a hole on a full disk is fatal."""
+    index = build(disk / "i", named("", 60, 0))
+    index.add(named("more", 10, 8), verbose=False)
+    before = everything(index)
+    codes = set()
+    for room in (0, 1, 4, 8, 12, 14, 16, 18, 20, 24, 48, 100, 180):  # blocks
+        copy = disk / "copy"
+        subprocess.run(["cp", "-r", index.path, copy], check=True)
+        rest = os.statvfs(disk)
+        (disk / "ballast").write_bytes(b"\0" * (rest.f_bavail - room) * rest.f_frsize)
+        process = multiprocessing.get_context("fork").Process(target=works, args=(copy, work))
+        process.start()
+        process.join()
+        codes.add(process.exitcode)
+        (disk / "ballast").unlink()
+        assert process.exitcode in (0, 3), (room, process.exitcode)
+        if process.exitcode or work != "build":
+            assert everything(lir.LirIndex(copy)) == before
+        shutil.rmtree(copy)
+        gc.collect()  # what is mapped keeps its room
+    assert codes == {0, 3}
 
 
 def test_a_read_only_file_system(disk):

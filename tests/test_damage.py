@@ -1,19 +1,24 @@
 """Damaged indexes and hostile ones: refused when opened or verified; a search may rank wrongly, but never crashes."""
 
+import ast
 import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_change import named
-from test_compress import clustered
+from test_compress import build, clustered
 
 import pyterrier_lir as lir
+from pyterrier_lir.index.files import Opened
+from pyterrier_lir.retrieve import vectors
 
 PACKAGE = Path(lir.__file__).parent
 TOPICS = pd.DataFrame({
@@ -74,12 +79,14 @@ def uses(index):
     }
 
 
-def in_child(path, pipe):
+def in_child(path, only, pipe):
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (MEGABYTES << 20),) * 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     seen = {}
     index = lir.LirIndex(path)
     for name, use in uses(index).items():
+        if only is not None and name not in only:
+            continue
         pipe.send(name)
         try:
             use()
@@ -93,11 +100,11 @@ def _address_space():
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def outcomes(path):
+def outcomes(path, only=None):
     """What each use came to in a process of its own: None for a result, or the error; fails if the process does."""
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=in_child, args=(path, writer))
+    process = context.Process(target=in_child, args=(path, only, writer))
     process.start()
     writer.close()
     last = "nothing"
@@ -209,3 +216,316 @@ def forge(file, rng):
 
 def metas(path):
     return sorted(f for f in path.rglob("*.json") if f.name != "parameters.json")
+
+
+def made(path, options):
+    """An index with two segments, deleted documents and everything that is derived."""
+    index = build(path, named("", 60, 0), **options)
+    index.add(named("more", 20, 1), verbose=False)
+    index.delete(["d50", "mored3"])
+    for name, use in uses(index).items():
+        if name not in ("add", "delete", "compact", "update"):
+            use()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An index for each of `OPTIONS`, made in a process of its own, as FAISS and a fork do not go together."""
+    paths = [tmp_path_factory.mktemp("whole") / "i" for _ in OPTIONS]
+    for path, options in zip(paths, OPTIONS, strict=True):
+        process = multiprocessing.get_context("fork").Process(target=made, args=(path, options))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    return paths
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole[0], tmp_path / "i")
+
+
+def files(path, *, small):
+    """The files of the index itself."""
+    found = sorted(
+        f for f in path.rglob("*") if f.is_file() and "derived" not in f.parts and not f.name.startswith(".")
+    )
+    return [f for f in found if (f.suffix == ".json" or "deleted" in f.parts) == small]
+
+
+def damages(file, others):
+    """Ways to damage a file, with what it holds then; None where it is missing."""
+    data = file.read_bytes()
+    twins = [f.read_bytes() for f in others if f.stat().st_size == len(data) and f.read_bytes() != data]
+    flipped = bytearray(data)
+    if data:
+        flipped[len(data) // 2] ^= 4
+    damaged = {"truncated": data[:-1], "enlarged": data + b"\0", "missing": None, "emptied": b"",
+               "flipped": bytes(flipped)}  # fmt: skip
+    if twins:
+        damaged["swapped"] = twins[0]
+    return {how: content for how, content in damaged.items() if content != data}
+
+
+def put(file, content):
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.write_bytes(content)
+
+
+# --- accidents ------------------------------------------------------------------------------------------------
+
+
+def test_it_works_without_damage(copy):
+    assert set(outcomes(copy).values()) == {None}
+
+
+def test_a_damaged_small_file_is_refused_when_opened(copy):
+    small, count = files(copy, small=True), 0
+    assert {f.name for f in small} == {"pt_meta.json", "segment.json", "codec.json", "000003.i64"}
+    for file in small:
+        data = file.read_bytes()
+        for how, content in damages(file, small).items():
+            put(file, content)
+            with pytest.raises(FileNotFoundError if file.name == "pt_meta.json" and how == "missing" else ValueError,
+                               match=str(copy) if how == "missing" else file.name):  # fmt: skip
+                len(lir.LirIndex(copy))
+            put(file, data)
+            count += 1
+    assert count >= 25  # five files, five damages
+    len(lir.LirIndex(copy))
+
+
+def test_damage_to_a_bulk_file_is_found_by_its_size_or_by_verify(copy):
+    bulky, seen = files(copy, small=False), set()
+    assert len({f.name for f in bulky}) >= 18
+    for file in bulky:
+        data = file.read_bytes()
+        for how, content in damages(file, bulky).items():
+            put(file, content)
+            if how not in ("flipped", "swapped"):
+                with pytest.raises(ValueError, match=file.name):
+                    len(lir.LirIndex(copy))
+            with pytest.raises(ValueError, match=file.name):
+                lir.LirIndex(copy).verify()
+            seen.add(how)
+        put(file, data)
+    assert seen == {"truncated", "enlarged", "missing", "emptied", "flipped", "swapped"}
+    lir.LirIndex(copy).verify()
+
+
+def test_damage_is_not_copied_and_sealed_by_compacting(copy):
+    file = next(copy.rglob("residuals.u8"))
+    put(file, damages(file, [])["flipped"])
+    before = (copy / "pt_meta.json").read_bytes()
+    with pytest.raises(ValueError, match=r"residuals\.u8 has sha256"):
+        lir.LirIndex(copy).compact()
+    assert (copy / "pt_meta.json").read_bytes() == before
+
+
+def test_what_is_derived_is_made_again_when_its_size_is_wrong(whole, copy):
+    expected = uses(lir.LirIndex(whole[0]))["warp"]()
+    folder = copy / "derived" / "cell_tokens" / "000001"
+    for file in sorted(folder.iterdir()):
+        data = file.read_bytes()
+        for how in ("truncated", "enlarged", "missing", "emptied"):
+            put(file, damages(file, [])[how])
+            pd.testing.assert_frame_equal(uses(lir.LirIndex(copy))["warp"](), expected)
+            if file.name != "derived.json":
+                assert file.read_bytes() == data
+
+
+def test_flipped_bits_in_what_is_derived_end_no_process(copy):
+    derived = [f for f in bulk(copy) if "derived" in f.parts]
+    assert {f.name for f in derived} == {"blocks.u32", "docs.i32", "offsets.i64", "inv_norms.u8", "edges.i32", "df.i64",
+                                         "cf.i64", "ids.i32", "vectors.f16", "docids.i64", "index.faiss"}  # fmt: skip
+    for names, message in (
+        ({"index.faiss"}, r"index.faiss is damaged; expected sha256"),
+        (None, "docids.i64 is damaged"),
+    ):
+        for file in derived:
+            if names is None or file.name in names:
+                put(file, damages(file, [])["flipped"])
+        only = ["warp", "xtr, cells", "muvera", "hnsw", "neighbours", "ladr", "prf", "token stats"]
+        errors = {name: error for name, error in outcomes(copy, only).items() if error}
+        assert all(error.startswith("ValueError") for error in errors.values()), errors
+        assert message in errors["hnsw"]
+
+
+# --- forgeries ------------------------------------------------------------------------------------------------
+
+
+def check(path, what):
+    try:
+        errors = [error for error in outcomes(path).values() if error]
+    except pytest.fail.Exception as failure:
+        pytest.fail(f"{what}: {failure}")
+    strange = [error for error in errors if not error.startswith(("ValueError: ", "FileNotFoundError: "))]
+    assert not strange, (what, strange)
+    return errors
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_scribbled_files_end_no_process(whole, tmp_path, sealed):
+    rng, refused = np.random.default_rng(sealed), 0
+    for i in range(8):
+        path = shutil.copytree(whole[i % 2], tmp_path / str(i))
+        found = bulk(path)
+        what = [scribble(found[rng.integers(len(found))], rng) for _ in range(rng.integers(1, 5))]
+        if sealed:
+            seal(path)
+        refused += bool(check(path, what))
+        shutil.rmtree(path)
+    assert refused > 3
+
+
+def test_forged_metas_end_no_process(whole, tmp_path):
+    rng, refused = np.random.default_rng(5), 0
+    for i in range(20):
+        path = shutil.copytree(whole[i % 2], tmp_path / str(i))
+        found = metas(path)
+        what = forge(found[rng.integers(len(found))], rng)
+        try:
+            seal(path)
+        except (AttributeError, TypeError, KeyError, OSError, ValueError):
+            continue  # so strange that not even a forger knows what to seal
+        refused += bool(check(path, what))
+        shutil.rmtree(path)
+    assert refused > 1
+
+
+def test_a_sealed_index_without_damage_is_accepted(copy):
+    """Else the tests above would test nothing but checksums."""
+    seal(copy)
+    lir.LirIndex(copy).verify()
+    assert set(outcomes(copy).values()) == {None}
+
+
+@pytest.mark.parametrize(("array", "number"), [("neighbors", 1 << 30), ("neighbors", -7), ("offsets", 1 << 40),
+                                               ("levels", 3), ("cum_nneighbor_per_level", 1000)])  # fmt: skip
+def test_a_graph_that_leads_out_of_memory_is_refused(whole, array, number):
+    """Also by versions of FAISS that follow a link wherever it leads."""
+    import faiss
+
+    folder = Opened(next(whole[0].rglob("index.faiss")).parent, "derived.json")
+    index = faiss.read_index(str(folder.path / "index.faiss"))
+    vectors._check_faiss("hnsw", index, index.d, index.ntotal, folder)
+    values = faiss.vector_to_array(getattr(index.hnsw, array))
+    values[len(values) // 2] = number
+    faiss.copy_array_to_vector(values, getattr(index.hnsw, array))
+    with pytest.raises(ValueError, match="is no hnsw index of"):
+        vectors._check_faiss("hnsw", index, index.d, index.ntotal, folder)
+    with pytest.raises(ValueError, match="is no pq index of"):
+        vectors._check_faiss("pq", index, index.d, index.ntotal, folder)
+
+
+def test_forged_bytes_of_faiss_end_no_process(copy):
+    file, rng, refused = next(copy.rglob("index.faiss")), np.random.default_rng(3), 0
+    data = np.fromfile(file, np.uint8)
+    for i in range(8):
+        forged = data.copy()
+        places = rng.integers(0, (200, len(data))[i % 2], 4)  # its head, or anything
+        forged[places] = rng.integers(0, 256, 4)
+        file.write_bytes(forged.tobytes())
+        seal(copy)
+        refused += any(outcomes(copy, ["hnsw", "hnsw, some"]).values())
+    assert refused > 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"segments": ["../../elsewhere"]}, "expected numbers such as 000001"),
+        ({"segments": ["000001", "000001"]}, "each segment once"),
+        ({"codec": "/etc"}, "expected numbers such as 000001"),
+        ({"deletions": "../../home"}, "expected a file such as deleted/000001.i64"),
+        ({"documents": "80"}, "its documents is '80'; expected int"),
+        ({"documents": 79}, "says documents 79"),
+        ({"dim": -1}, "its dim is -1; expected a count"),
+        ({"dim": 8}, "says dim 8; expected what its segments and its codec"),
+        ({"sha256": {"../x": "0"}}, "it has checksums of"),
+        ({"trained": {}}, "expected counts of tokens"),
+        ({"tok_ids": 1}, "its tok_ids is 1; expected bool"),
+        ({"keep_embs": True}, "its parameters are"),
+    ],
+)
+def test_a_forged_manifest_is_refused(copy, change, message):
+    file = copy / "pt_meta.json"
+    found = {**json.loads(file.read_text()), **change}
+    found.pop("checksum")
+    file.write_text(
+        json.dumps({**found, "checksum": hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()})
+    )
+    with pytest.raises(ValueError, match=message):
+        len(lir.LirIndex(copy))
+
+
+@pytest.mark.parametrize("name", ["../x.u8", "/etc/passwd", "..", ".x", "a/b"])
+def test_a_meta_does_not_lead_out_of_its_directory(copy, name):
+    file = copy / "segments" / "000001" / "segment.json"
+    meta = json.loads(file.read_text())
+    meta["files"][name] = {"bytes": 1, "sha256": "0"}
+    file.write_text(json.dumps(meta))
+    seal(copy)
+    with pytest.raises(ValueError, match=r"expected a name such as offsets\.i64"):
+        len(lir.LirIndex(copy))
+
+
+def test_a_link_is_not_followed_when_the_index_is_swept(copy, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter").write_text("dear")
+    lir.LirIndex(copy).compact()  # no deletions any more
+    shutil.rmtree(copy / "deleted")
+    (copy / "deleted").symlink_to(tmp_path / "home")
+    lir.LirIndex(copy).add(named("new", 3, 5), verbose=False)
+    assert (tmp_path / "home" / "letter").read_text() == "dear"
+
+
+# --- nothing executes -----------------------------------------------------------------------------------------
+
+FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+
+
+def test_no_module_can_run_what_it_reads():
+    sources = sorted(PACKAGE.rglob("*.py"))
+    assert len(sources) > 60
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not {name.split(".")[0] for name in names} & FORBIDDEN, source
+            if isinstance(node, ast.Call):
+                called, options = ast.unparse(node.func), {o.arg: ast.unparse(o.value) for o in node.keywords}
+                assert called not in ("eval", "exec", "compile", "__import__"), source
+                assert not called.endswith(("read_pickle", "pickle.load", "pickle.loads")), source
+                assert options.get("allow_pickle", "False") == "False", source
+                assert not called.endswith("torch.load") or options.get("weights_only") == "True", source
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_planted_pickle_is_not_loaded(copy, tmp_path):
+    bomb, target = pickle.dumps(Bomb(tmp_path / "ran")), tmp_path / "ran"
+    pickle.loads(bomb)
+    assert target.exists()  # so it would be seen
+    target.unlink()
+    for file in [f for f in sorted(copy.rglob("*")) if f.is_file() and not f.name.startswith(".")]:
+        data = file.read_bytes()
+        for content in {bomb, (bomb + b"\0" * len(data))[: len(data)]}:
+            file.write_bytes(content)
+            for use in (len, lir.LirIndex.verify, lambda i: uses(i)["token stats"]()):
+                try:
+                    use(lir.LirIndex(copy))
+                except ValueError:
+                    continue
+            file.write_bytes(data)
+    assert not target.exists()

@@ -107,8 +107,8 @@ def build(
         if before and not overwrite:
             _refuse_built(path, resume, iter(documents))
             return
-        begin(path, {"kind": "build", "parameters": asdict(parameters)}, keep=resume, drop=overwrite)
         with finishing(path):
+            begin(path, {"kind": "build", "parameters": asdict(parameters)}, keep=resume, drop=overwrite)
             spool = Spool(path / BUILD / SPOOL, spooled(path), limit=int(segment_mb * 1e6))
             spool.fill(_untrained(path, progress(documents, "Spooling", spool.documents, None)))
             segments = [Segment(entry) for entry in spooled(path)]

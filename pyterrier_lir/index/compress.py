@@ -224,7 +224,9 @@ def _sample(spool: Sequence[Segment], size: int, path: Path, rng: np.random.Gene
     ])  # fmt: skip
     places = rng.permutation(size)
     dim = max(segment.dim for segment in spool)
-    sample = np.memmap(path, dtype="<f2", mode="w+", shape=(size, dim))
+    with path.open("wb") as file:
+        files.reserve(file, 2 * size * dim)
+    sample = np.memmap(path, dtype="<f2", mode="r+", shape=(size, dim))
     first = 0
     for segment in spool:
         lo, hi = np.searchsorted(rows, (first, first + segment.num_tokens))

@@ -83,7 +83,7 @@ class HashedFile:
         self._bytes = 0
         self._size = size
         if size is not None:
-            self._file.truncate(size)
+            reserve(self._file, size)
 
     def write(self, data: bytes) -> None:
         """Appends."""
@@ -197,6 +197,20 @@ def _wrong(meta: Any) -> str:
         if not isinstance(said, dict) or type(said.get("bytes")) is not int or type(said.get("sha256")) is not str:
             return f"of {name} it says {said!r}; expected bytes and sha256"
     return ""
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Gives an empty file its size, and the room on the disk for it.
+
+    A hole in a file that is written by memory map on a full disk ends the process with SIGBUS.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
 
 
 def write_synced(path: Path, data: str | bytes) -> None:

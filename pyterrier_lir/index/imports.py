@@ -100,7 +100,9 @@ def _convert(source: ForeignFolder, folder: Path, docnos: Ragged, progress: Prog
     numbers[order] = np.arange(len(order))
     codec = Codec.of_codebook(centroids, source.nbits, source.codebook, None)
     offsets = source.offsets
-    norms = np.memmap(folder / "norms.f32", dtype="<f4", mode="w+", shape=(int(offsets[-1]),))
+    with (folder / "norms.f32").open("wb") as file:
+        files.reserve(file, 4 * int(offsets[-1]))
+    norms = np.memmap(folder / "norms.f32", dtype="<f4", mode="r+", shape=(int(offsets[-1]),))
     done = 0
     with files.Directory(folder / NAME, compress.CHUNK, {}) as out:
         for codes, residuals in progress(source.chunks(), "Importing", 0, len(source.doclens)):

@@ -362,6 +362,9 @@ def _check(path: Path, found: dict[str, Any], segments: list[Segment], codec: Co
                 f"{path / manifest.MANIFEST} says {what} {found[what]!r}; expected what its segments and its codec "
                 f"hold. {files.ADVICE}"
             )
+    for segment in segments:
+        if "residual_norms" not in segment.folder.meta:  # as in a spool
+            raise ValueError(f"{segment.folder.path} says no residual_norms; expected a count. {files.ADVICE}")
     for segment in filled:
         fits = codec and segment.residuals is not None and segment.cell_offsets is not None and (
             segment.residuals.shape[1] == -(-codec.dim * codec.nbits // 8)
