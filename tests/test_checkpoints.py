@@ -519,5 +519,5 @@ def test_code_of_a_checkpoint_runs_only_when_trusted(bare, tmp_path):
 
 def test_device_is_where_the_model_goes(dense):
     assert load(dense).load().device.type == "cpu"
-    with pytest.raises(RuntimeError, match=r"no-such-device"):
+    with pytest.raises(ValueError, match=r"device is 'no-such-device'; expected .*Leave device out"):
         lir.LateInteractionEncoder(dense, device="no-such-device").load()
