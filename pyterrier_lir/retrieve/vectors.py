@@ -131,8 +131,8 @@ class Faiss:
             self.index = faiss.read_index(faiss.PyCallbackIOReader(content.read))
         except (RuntimeError, MemoryError) as error:  # what is forged may ask for any amount of memory
             raise ValueError(
-                f"{folder.path / 'index.faiss'} cannot be read ({error}); expected what this package writes. Remove the "
-                f"folder {folder.path}, so that it is made again."
+                f"{folder.path / 'index.faiss'} cannot be read ({error}); expected what this package writes. Remove "
+                f"the folder {folder.path}, so that it is made again."
             ) from error
         _check_faiss(kind, self.index, size, len(self.docids), folder)
         if self.kind == "ivfpq":
