@@ -129,8 +129,11 @@ class Faiss:
         content = io.BytesIO(folder.whole("index.faiss").data)  # FAISS believes whatever it reads
         try:
             self.index = faiss.read_index(faiss.PyCallbackIOReader(content.read))
-        except RuntimeError as error:
-            raise ValueError(f"{folder.path / 'index.faiss'} is damaged: {error} {ADVICE}") from error
+        except (RuntimeError, MemoryError) as error:  # what is forged may ask for any amount of memory
+            raise ValueError(
+                f"{folder.path / 'index.faiss'} cannot be read ({error}); expected what this package writes. Remove "
+                f"the folder {folder.path}, so that it is made again."
+            ) from error
         _check_faiss(kind, self.index, size, len(self.docids), folder)
         if self.kind == "ivfpq":
             self.index.make_direct_map()
