@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,8 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "reproduce"
 PAPERS = ["plaid", "plaid_reproducibility", "xtr", "warp", "muvera", "pooling", "colbert_prf"]
 
-pytest.importorskip("pyterrier_pisa")
+# Not imported while tests are collected: it imports ir_datasets, whose home conftest sets only then.
+pytestmark = pytest.mark.skipif(find_spec("pyterrier_pisa") is None, reason="needs the extra [demo]")
 
 
 @pytest.fixture(scope="module")
