@@ -258,7 +258,7 @@ def test_a_latex_table():
         r"\begin{table}", r"\centering",
         r"\caption{100\% real. Bold: best. $+$ and $-$: significantly better and worse than BM25 \& co (paired t-test, "
         r"Holm-corrected, $p <$ 0.05).}",
-        r"\label{tab:x}", r"\begin{tabular}{lrrr}", r"\toprule", r"system & AP & RR & ms \\", r"\midrule",
+        r"\label{tab:x}", r"\begin{tabular}{lllr}", r"\toprule", r"system & AP & RR & ms \\", r"\midrule",
         r"BM25 \& co & 0.200 & \textbf{0.500} & 1.00 \\",
         r"b\_1 & \textbf{0.250}$^{+}$ & \textbf{0.500} & 20.50 \\",
         r"c & 0.100 & \textbf{0.500} & -- \\",  # equal to the best as printed

@@ -35,7 +35,7 @@ def table(
 
     Args:
         results: ``experiment.measure(...).results``, or what `pt.Experiment` returns, with or without a baseline.
-        format: ``"latex"`` (needs the packages booktabs and caption's defaults) or ``"markdown"``.
+        format: ``"latex"`` (needs the package booktabs) or ``"markdown"``.
         measures: The columns to print as measures; None for those with the name of a measure of ir_measures.
         columns: Further columns, such as ``{"retrieve_ms": "ms"}``: heading by column, printed with two decimals.
         digits: Decimals of a measure.
@@ -77,7 +77,9 @@ def table(
     note = _note(results, compared, letters, alpha, correction)
     text = " ".join(part for part in (caption, note) if part)
     heading = ["system", *chosen, *more.values()]
-    return _latex(heading, rows, text, label) if latex else _markdown(heading, rows, text)
+    # Measures have as many digits before the point: aligned to the left they stand in line, whatever marks follow.
+    alignment = "l" + "l" * len(chosen) + "r" * len(more)
+    return _latex(heading, rows, alignment, text, label) if latex else _markdown(heading, rows, text)
 
 
 def _p_values(results: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -164,13 +166,13 @@ def _tag(letter: str, latex: bool) -> str:
     return "" if not letter else f" ({letter})" if not latex else rf" (\textit{{{letter}}})"
 
 
-def _latex(heading: list[str], rows: list[list[str]], text: str, label: str | None) -> str:
+def _latex(heading: list[str], rows: list[list[str]], alignment: str, text: str, label: str | None) -> str:
     lines = [r"\begin{table}", r"\centering"]
     if text:
         lines.append(rf"\caption{{{_sentence(text)}}}")
     if label:
         lines.append(rf"\label{{{label}}}")
-    lines += [rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}", r"\toprule"]
+    lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
     lines += [" & ".join(map(_escape, heading)) + r" \\", r"\midrule"]
     lines += [" & ".join(row) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
