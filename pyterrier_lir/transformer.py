@@ -55,6 +55,15 @@ class LirTransformer(pt.Transformer):
         return {}
 
     @property
+    def derived(self) -> tuple[str, ...]:
+        """What it reads of the structures that its index derives: names of folders under ``derived/``."""
+        return ()
+
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """What it counts on these rows, summed over them, such as ``scored``: documents scored from their tokens."""
+        return {}
+
+    @property
     def schematic(self) -> dict[str, Any]:
         """The box in PyTerrier's schematics. A given ``help_url`` keeps PyTerrier from asking the network."""
         return {"label": self.LABEL or type(self).__name__, "help_url": DOCS}

@@ -93,6 +93,16 @@ def test_the_first_stage_gives_neither_score_nor_rank(index, topics):
     assert len(index.plaid_candidates(nprobe=1, min_docs=200)(topics.iloc[[0]])) >= 200
 
 
+def test_the_first_stage_in_a_part_of_the_index(index, topics):
+    some = index.docnos[::3]
+    everywhere = index.plaid_candidates(nprobe=2)(topics)
+    found = index.plaid_candidates(nprobe=2, docnos=some)(topics)
+    expected = everywhere[everywhere["docno"].isin(some)]
+    assert found[["qid", "docno"]].values.tolist() == expected[["qid", "docno"]].values.tolist()
+    with pytest.raises(ValueError, match="'nowhere'"):
+        index.plaid_candidates(docnos=["nowhere"])(topics)
+
+
 def test_centroid_scores_are_close_to_exact(index, topics):
     candidates = index.plaid_candidates(nprobe=8)(topics)
     rough = index.centroid_maxsim()(candidates).set_index(["qid", "docno"])["score"]

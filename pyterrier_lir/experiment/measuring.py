@@ -6,42 +6,55 @@ that were timed are the ones that `pt.Experiment` evaluates and compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir.experiment.timing import WARM_UP, encode, run_timed
+from pyterrier_lir import options
+from pyterrier_lir.experiment.costs import counts, sizes
+from pyterrier_lir.experiment.inputs import baselines, check_systems, judgements, parse_measures, prepared
+from pyterrier_lir.experiment.significance import check_correction, compared
+from pyterrier_lir.experiment.timing import WARM_UP, run_timed
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
-    from pyterrier_lir.index.artifact import LirIndex
-
-MEASURES = "nDCG@10,R@100,RR@10,AP"
 
 _FROM_ENCODER = ("query_embs", "query_tok_ids", "query_encoder", "encode_ms")
+_RANKING = ("qid", "docno", "score", "rank")
 
 
 class Measured(NamedTuple):
-    """What `measure` found.
+    """What `measure` found; a notebook shows the results.
 
     Attributes:
-        results: One row per system; see `measure`.
+        results: One row per system; see `measure`. How p-values were corrected stands in its ``attrs``.
         perquery: One row per system and query: ``name, qid``, the measures, ``encode_ms``, ``retrieve_ms``.
-        rankings: The ranking of each system.
+        rankings: The ranking of each system: ``qid, docno, score, rank``.
     """
 
     results: pd.DataFrame
     perquery: pd.DataFrame
     rankings: dict[str, pd.DataFrame]
 
+    def __repr__(self) -> str:
+        return f"{self.results.to_string()}\n\n{self._more()}"
 
+    def _repr_html_(self) -> str:
+        return f"{self.results.to_html(max_cols=20)}<p>{self._more()}</p>"
+
+    def _more(self) -> str:
+        queries = self.perquery["qid"].nunique()
+        return f".results, above; .perquery: {queries:,} queries; .rankings: of {len(self.rankings)} systems"
+
+
+@options.listed
 def measure(
     systems: Mapping[str, pt.Transformer],
     topics: pd.DataFrame,
     qrels: pd.DataFrame,
-    eval_metrics: str | Sequence[Any],
+    eval_metrics: str | Any | Sequence[Any],
     *,
     encoder: Encoder | None = None,
     baseline: str | Sequence[str] | None = None,
@@ -64,10 +77,13 @@ def measure(
     the measures            means over queries, by `pt.Experiment`
     ``encode_ms``           milliseconds to encode one query (median); NaN for embeddings that came with the topics
     ``retrieve_ms``         milliseconds from there to the ranking (median); also ``_mean`` and ``_p95``
-    ``plaid_scored`` ...    what the retrievers count with ``stats=True``, means over queries; taken in a run of its own
-    ``index_mb``            10^6 bytes of all indexes in the system, as ``index.info()`` has them: what WARP, MUVERA and
-                            others derive beside an index comes on top
-    ``bytes_per_doc``       the same per document
+    ``scored``              documents that get a score from their tokens, by MaxSim or by WARP's and XTR's estimate of
+                            it: mean over queries, stages add up; NaN where there is no such stage
+    ``plaid_candidates`` .. what else the retrievers count with ``stats=True``; counts are taken in a run of their own
+    ``index_mb``            10^6 bytes of all indexes in the system, as ``index.info()`` has them
+    ``derived_mb``          10^6 bytes of what its stages derive from them and keep beside them: WARP's cells, MUVERA's
+                            encodings, a corpus graph
+    ``bytes_per_doc``       both, per document
     ``nDCG@10 +`` ...       queries better (``+``) and worse (``-``) than the baseline, p-values plain and corrected;
                             with several baselines each of these columns ends in ``vs`` and the baseline
     ======================= ===========================================================================================
@@ -80,121 +96,75 @@ def measure(
         encoder: Encodes the queries.
         baseline: The system that the others are compared with by a paired t-test, or several.
         correction: Of the p-values for multiple tests, over the systems, for each measure and baseline; as
-            `pt.Experiment` names it.
+            `pt.Experiment` names it. A system that equals the baseline in every query has a p-value of 1.
         warm_up: Queries that each system answers before its times are taken.
 
     Raises:
-        ValueError: If there are no systems or topics, a measure or a baseline is unknown, or a system needs embeddings.
+        ValueError: If systems, topics or qrels are missing or not in this form, a measure, a baseline or a correction
+            is unknown, a system needs embeddings or gives no ranking: all found out before anything is timed. If a
+            system finds nothing at all.
     """
-    measures, bases = parse_measures(eval_metrics), _baselines(systems, baseline)
+    check_systems(systems)
+    check_correction(correction)
+    measures, bases = parse_measures(eval_metrics), baselines(systems, baseline)
     topics = prepared(topics, encoder, warm_up=warm_up)
+    qrels = judgements(qrels, topics)
     inputs = {name: topics[_columns(name, system, topics)] for name, system in systems.items()}
     costs, rankings, single = {}, {}, []
     for name, system in systems.items():
         given = inputs[name]
-        rankings[name], times = run_timed(system, given, warm_up=warm_up, name=name)
+        found, times = run_timed(system, given, warm_up=warm_up, name=name)
+        if not len(found):
+            raise ValueError(
+                f"the system {name!r} finds nothing for any of {len(topics)} topics; expected some results. Look at "
+                "what it gives for one: system.search(...)."
+            )
+        rankings[name] = _ranking(name, found)
         encode_ms = given.get("encode_ms", float("nan") if "query_embs" in given else 0.0)
         single.append(pd.DataFrame({"name": name, "qid": topics["qid"], "encode_ms": encode_ms, "retrieve_ms": times}))
         costs[name] = {**_times(single[-1]), **counts(system, given), **sizes(system)}
-    found = {name: ranking[["qid", "docno", "score", "rank"]] for name, ranking in rankings.items()}
-    arguments = (topics[["qid", "query"]], qrels, measures)
-    quality = pt.Experiment(found, *arguments)[["name", *map(str, measures)]]
-    compared = [_compared(found, arguments, base, correction, many=len(bases) > 1) for base in bases]
+    arguments = (rankings, topics[["qid", "query"]], qrels, measures)
+    quality = pt.Experiment(*arguments)[["name", *map(str, measures)]]
+    comparisons = [compared(*arguments, base, correction) for base in bases]
+    if len(bases) > 1:
+        comparisons = [frame.add_suffix(f" vs {base}") for frame, base in zip(comparisons, bases, strict=True)]
     cost = pd.DataFrame.from_dict(costs, orient="index").loc[quality["name"]].reset_index(drop=True)
-    results = pd.concat([quality, cost, *compared], axis=1)
-    tidy = pt.Experiment(found, *arguments, perquery=True)
+    results = pd.concat([quality, cost, *comparisons], axis=1)
+    results.attrs["correction"] = correction if bases else None
+    tidy = pt.Experiment(*arguments, perquery=True)
     wide = tidy.pivot(index=["name", "qid"], columns="measure", values="value").reset_index()
     perquery = pd.concat(single, ignore_index=True).merge(wide, on=["name", "qid"], how="left")
     return Measured(results, perquery[["name", "qid", *map(str, measures), "encode_ms", "retrieve_ms"]], rankings)
-
-
-def prepared(topics: pd.DataFrame, encoder: Encoder | None, *, warm_up: int) -> pd.DataFrame:
-    """The topics, with the embeddings of the queries where an encoder is given.
-
-    Raises:
-        ValueError: If there are no topics, or embeddings and an encoder.
-    """
-    if not len(topics):
-        raise ValueError("there are no topics; expected at least one.")
-    if encoder is None:
-        return topics.reset_index(drop=True)
-    if "query_embs" in topics.columns:
-        raise ValueError("the topics have query_embs and an encoder was given; expected one of them.")
-    return encode(topics.reset_index(drop=True), encoder, warm_up=warm_up)
-
-
-def parse_measures(measures: str | Sequence[Any]) -> list[Any]:
-    """Reads measures of ir_measures, or their names; each once.
-
-    Raises:
-        ValueError: If one is unknown, or there is none.
-    """
-    import ir_measures
-
-    items = measures.split(",") if isinstance(measures, str) else list(measures)
-    parsed = []
-    for item in (item.strip() if isinstance(item, str) else item for item in items):
-        if item == "":
-            continue
-        try:
-            parsed.append(ir_measures.parse_measure(item) if isinstance(item, str) else item)
-        except (ValueError, NameError) as error:
-            raise ValueError(
-                f"the measure {item!r} is unknown; expected names of ir_measures, such as {MEASURES}. "
-                "They are listed at https://ir-measur.es/en/latest/measures.html"
-            ) from error
-    if not parsed:
-        raise ValueError(f"no measure was named; expected at least one, such as {MEASURES}.")
-    return list(dict.fromkeys(parsed))
-
-
-def counts(system: pt.Transformer, topics: pd.DataFrame) -> dict[str, float]:
-    """What the system's retrievers count, such as documents scored: means over queries.
-
-    Only the part of the system up to its last counting stage is run, on all topics at once.
-    """
-    from pyterrier_lir.retrieve.retriever import Retriever
-
-    stages = _stages(system)
-    counting = [isinstance(s, Retriever) and any(not n.endswith("_ms") for n in s.STATS) for s in stages]
-    if not any(counting):
-        return {}
-    last = max(i for i, counts_here in enumerate(counting) if counts_here)
-    counted = [
-        pt.inspect.transformer_apply_attributes(stage, stats=True) if counts_here else stage
-        for stage, counts_here in zip(stages[: last + 1], counting, strict=False)
-    ]
-    out = topics
-    for stage in counted:
-        out = stage(out)
-    names = [name for s in counted if isinstance(s, Retriever) for name in s.STATS if not name.endswith("_ms")]
-    return out.drop_duplicates("qid")[list(dict.fromkeys(names))].mean().to_dict()
-
-
-def sizes(system: pt.Transformer) -> dict[str, float]:
-    """``index_mb`` and ``bytes_per_doc`` of the indexes in a system; nothing where there are none."""
-    found = {index.path: index for index in _indexes(system)}.values()
-    if not found:
-        return {}
-    size = sum(index.info()["megabytes"] for index in found)
-    return {"index_mb": size, "bytes_per_doc": 1e6 * size / max(len(index) for index in found)}
 
 
 def _columns(name: str, system: pt.Transformer, topics: pd.DataFrame) -> list[str]:
     """The columns of the topics that a system is given: none from the encoder where it can do without."""
     plain = [column for column in topics if column not in _FROM_ENCODER]
     try:
-        system(topics[plain].head(1))  # inspection does not know what functions in pt.apply read
-        return plain
+        found = system(topics[plain].head(1))  # inspection does not know what functions in pt.apply read
     except Exception as error:
-        if "query_embs" in topics.columns:
-            return list(topics)
-        if isinstance(error, pt.validate.InputValidationError):
-            raise ValueError(
-                f"the system {name!r} cannot start from the topics' columns {plain}; expected query_embs among them, "
-                f"or an encoder. Pass encoder=, or begin the pipeline with encoder.query_encoder(). ({error})"
-            ) from error
-        raise
+        if "query_embs" not in topics.columns:
+            if isinstance(error, pt.validate.InputValidationError):
+                raise ValueError(
+                    f"the system {name!r} cannot start from the topics' columns {plain}; expected query_embs among "
+                    f"them, or an encoder. Pass encoder=, or begin the pipeline with encoder.query_encoder(). ({error})"
+                ) from error
+            raise
+        plain = list(topics)
+        found = system(topics.head(1))
+    _ranking(name, found)
+    return plain
+
+
+def _ranking(name: str, found: Any) -> pd.DataFrame:
+    """The columns that are evaluated; ranks by score where there are none."""
+    there = list(found.columns) if isinstance(found, pd.DataFrame) else f"a {type(found).__name__}"
+    if not isinstance(found, pd.DataFrame) or not {"qid", "docno", "score"} <= set(found.columns):
+        raise ValueError(
+            f"the system {name!r} gives {there}; expected qid, docno and score. End it with a retriever or a scorer, "
+            "such as encoder.query_encoder() >> index.plaid()."
+        )
+    return (found if "rank" in found.columns else pt.model.add_ranks(found))[list(_RANKING)]
 
 
 def _times(single: pd.DataFrame) -> dict[str, float]:
@@ -203,35 +173,3 @@ def _times(single: pd.DataFrame) -> dict[str, float]:
         "encode_ms": single["encode_ms"].median(), "retrieve_ms": ms.median(), "retrieve_ms_mean": ms.mean(),
         "retrieve_ms_p95": ms.quantile(0.95),
     }  # fmt: skip
-
-
-def _compared(
-    found: dict[str, pd.DataFrame], arguments: tuple[Any, ...], base: str, correction: str | None, *, many: bool
-) -> pd.DataFrame:
-    """The columns by which `pt.Experiment` compares the systems with a baseline."""
-    table = pt.Experiment(found, *arguments, baseline=base, correction=correction)
-    table = table.drop(columns=["name", *map(str, arguments[2])])
-    return table.rename(columns=lambda column: f"{column} vs {base}") if many else table
-
-
-def _baselines(systems: Mapping[str, pt.Transformer], baseline: str | Sequence[str] | None) -> list[str]:
-    if not systems:
-        raise ValueError("there are no systems; expected at least one, as in {'PLAID': index.plaid()}.")
-    chosen = [] if baseline is None else [baseline] if isinstance(baseline, str) else list(dict.fromkeys(baseline))
-    for name in chosen:
-        if name not in systems:
-            raise ValueError(f"the baseline {name!r} is not among the systems; expected one of {list(systems)}.")
-    return chosen
-
-
-def _stages(system: pt.Transformer) -> list[pt.Transformer]:
-    return list(system) if isinstance(system, pt.Compose) else [system]
-
-
-def _indexes(system: pt.Transformer) -> Iterator[LirIndex]:
-    index = getattr(system, "index_", None)
-    if index is not None and hasattr(index, "info"):
-        yield index
-    for part in pt.inspect.subtransformers(system).values():
-        for one in part if isinstance(part, (list, tuple)) else [part]:
-            yield from _indexes(one)

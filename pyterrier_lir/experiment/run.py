@@ -21,7 +21,8 @@ import pyterrier as pt
 from pyterrier_lir.experiment import environment
 from pyterrier_lir.experiment.collection import Collection, open_collection, safe_name
 from pyterrier_lir.experiment.first_stage import bm25
-from pyterrier_lir.experiment.measuring import MEASURES, measure, parse_measures
+from pyterrier_lir.experiment.inputs import MEASURES, parse_measures
+from pyterrier_lir.experiment.measuring import measure
 from pyterrier_lir.experiment.systems import Parts, Spec, parse_systems
 from pyterrier_lir.experiment.timing import WARM_UP, encode
 

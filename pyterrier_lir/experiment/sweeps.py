@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir.experiment.measuring import measure, parse_measures, prepared
+from pyterrier_lir import options
+from pyterrier_lir.experiment.inputs import judgements, parse_measures, prepared
+from pyterrier_lir.experiment.measuring import measure
 from pyterrier_lir.experiment.timing import WARM_UP
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
 
+_COLUMNS = ("name", "encode_ms", "retrieve_ms", "retrieve_ms_mean", "retrieve_ms_p95", "scored", "index_mb")
 
+
+@options.listed
 def sweep(
     make: Callable[..., pt.Transformer],
     grid: Mapping[str, Sequence[Any]],
     topics: pd.DataFrame,
     qrels: pd.DataFrame,
-    eval_metrics: str | Sequence[Any],
+    eval_metrics: str | Any | Sequence[Any],
     *,
     encoder: Encoder | None = None,
     warm_up: int = WARM_UP,
@@ -52,30 +57,56 @@ def sweep(
         it as it is.
 
     Raises:
-        ValueError: If the grid is empty or does not fit `make`, a measure is unknown, there are no topics, or the
-            pipelines need embeddings.
+        ValueError: If the grid is empty or does not fit `make`, or what `experiment.measure` refuses.
     """
     measures = parse_measures(eval_metrics)
-    combinations = _combinations(make, grid)
+    values = _values(grid, [*_COLUMNS, *map(str, measures)])
+    combinations = _combinations(make, values)
     pipelines = [make(**parameters) for parameters in combinations]
     topics = prepared(topics, encoder, warm_up=warm_up)
-    varying = [key for key, values in grid.items() if len(values) > 1] or list(grid)
+    qrels = judgements(qrels, topics)
+    varying = [key for key in values if len(values[key]) > 1] or list(values)
     rows = []
     for parameters, pipeline in pt.tqdm(list(zip(combinations, pipelines, strict=True)), desc="sweep", unit="pipeline"):
         name = ", ".join(f"{key}={parameters[key]}" for key in varying)
-        found = measure({name: pipeline}, topics, qrels, measures, warm_up=warm_up).results.iloc[0].to_dict()
-        rows.append({"name": found.pop("name"), **parameters, **found})
-    return pd.DataFrame(rows)
+        row = measure({name: pipeline}, topics, qrels, measures, warm_up=warm_up).results.iloc[0].to_dict()
+        rows.append({"name": row.pop("name"), **parameters, **row})
+    found = pd.DataFrame(rows)
+    for key in (key for key in values if None in values[key]):  # else None would make fractions of whole numbers
+        found[key] = pd.Series([parameters[key] for parameters in combinations], dtype=object)
+    return found
 
 
-def _combinations(make: Callable[..., pt.Transformer], grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    if not grid or not all(len(values) for values in grid.values()):
-        raise ValueError(f"the grid is {dict(grid)}; expected at least one value for at least one parameter.")
+def _values(grid: Mapping[str, Sequence[Any]], taken: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of each parameter; its name must not be that of another column."""
+    if not isinstance(grid, Mapping):
+        raise ValueError(f"the grid is {grid!r}; expected values by parameter. Pass {{'nprobe': [1, 2, 4]}}.")
+    found = {}
     for name, values in grid.items():
-        if name == "name":
-            raise ValueError("the grid has the parameter 'name'; expected another, for a column has that name already.")
-        if isinstance(values, str):
-            raise ValueError(f"the grid has {name}={values!r}; expected a list of values, such as [{values!r}].")
+        if name in taken:
+            raise ValueError(
+                f"the grid has the parameter {name!r}; expected another name, for a column has it already. "
+                "Sweep a function that calls it otherwise: lambda other: ..."
+            )
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise ValueError(f"the grid has {name}={values!r}; expected a list of values. Pass [{values!r}].")
+        found[name] = list(values)
+        twice = [value for i, value in enumerate(found[name]) if value in found[name][:i]]
+        if twice:
+            raise ValueError(f"the grid has {name}={twice[0]!r} more than once; expected each once. Leave one out.")
+    if not found or not all(found.values()):
+        raise ValueError(
+            f"the grid is {found}; expected at least one value for at least one parameter. Pass {{'nprobe': [1, 2]}}."
+        )
+    return found
+
+
+def _combinations(make: Callable[..., pt.Transformer], grid: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    if isinstance(make, pt.Transformer) or not callable(make):
+        raise ValueError(
+            f"{make!r} makes no pipelines; expected what does, with the grid's parameters. Pass index.plaid, without "
+            "brackets, or a function."
+        )
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     try:
         inspect.signature(make).bind(**combinations[0])
@@ -83,6 +114,6 @@ def _combinations(make: Callable[..., pt.Transformer], grid: Mapping[str, Sequen
         known = ", ".join(inspect.signature(make).parameters)
         raise ValueError(
             f"the grid has the parameters {list(grid)}; expected those of {getattr(make, '__name__', make)}: {known}. "
-            f"({error})"
+            f"Pass {{{next(iter(inspect.signature(make).parameters), '...')!r}: [...]}}. ({error})"
         ) from error
     return combinations

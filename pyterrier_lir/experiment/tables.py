@@ -4,48 +4,66 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from string import ascii_lowercase
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-_CORRECTIONS = {"holm": "Holm-corrected", "bonferroni": "Bonferroni-corrected", "hs": "Holm-Sidak-corrected"}
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    character: "\\" + character for character in "&%$#_{}"
-}
+from pyterrier_lir import options
+from pyterrier_lir.experiment.significance import correction_name
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}",
+} | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
 _P_VALUE = re.compile(r"(?P<measure>.+) p-value( corrected)?( vs (?P<base>.+))?")
 
 
+class _Block(NamedTuple):
+    """The part of one dataset."""
+
+    title: str
+    results: pd.DataFrame  # by the systems' names
+    measures: list[str]
+    p_values: dict[tuple[str, str], str]  # columns by measure and baseline
+
+
+@options.listed
 def table(
-    results: pd.DataFrame,
+    results: pd.DataFrame | Mapping[str, pd.DataFrame],
     *,
     format: str = "latex",
-    measures: Sequence[str] | None = None,
+    measures: Sequence[Any] | None = None,
     columns: Mapping[str, str] | None = None,
     digits: int = 3,
     alpha: float = 0.05,
-    correction: str | None = "holm",
+    correction: str | None = None,
     caption: str | None = None,
     label: str | None = None,
 ) -> str:
-    """Writes a table of systems and measures.
+    """Writes a table of systems and measures, of one dataset or of several side by side.
 
     A mean that is significantly better or worse than the baseline's is marked + or -. With several baselines each has a
     letter, and the mark is followed by those of the baselines it holds for. Corrected p-values are used where there
     are any. The best mean of a measure, as printed, is bold.
 
     Args:
-        results: ``experiment.measure(...).results``, or what `pt.Experiment` returns, with or without a baseline.
+        results: ``experiment.measure(...).results``, or what `pt.Experiment` returns, with or without a baseline; or
+            several by the name of their dataset: ``{"SciFact": one, "Vaswani": other}``.
         format: ``"latex"`` (needs the package booktabs) or ``"markdown"``.
-        measures: The columns to print as measures; None for those with the name of a measure of ir_measures.
-        columns: Further columns, such as ``{"retrieve_ms": "ms"}``: heading by column, printed with two decimals.
+        measures: The columns to print as measures; None for those with the name of a measure.
+        columns: Further columns, such as ``{"retrieve_ms": "ms"}``: heading by column, numbers with two decimals. The
+            heading may be LaTeX.
         digits: Decimals of a measure.
         alpha: The level of significance.
-        correction: How the p-values were corrected, for the caption; it is not used for plain p-values.
-        caption: What the table shows; the meaning of the marks is added.
+        correction: How the p-values were corrected, for the caption; None for what `measure` noted.
+        caption: What the table shows, as LaTeX where that is written; the meaning of the marks is added.
         label: Of the LaTeX table, such as ``"tab:main"``.
 
     Raises:
-        ValueError: If the format or a column is unknown.
+        ValueError: If the format or a column is unknown, there are no measures or rows, a system's name occurs twice,
+            or the row of the baseline is missing.
 
     Example:
         >>> frame = pd.DataFrame({"name": ["BM25", "PLAID"], "AP": [0.25, 0.5]})
@@ -56,30 +74,58 @@ def table(
         | PLAID | **0.500** |
     """
     if format not in ("latex", "markdown"):
-        raise ValueError(f'format is {format!r}; expected "latex" or "markdown".')
-    compared = _p_values(results)
-    chosen = list(measures) if measures is not None else _measures(results)
-    more = dict(columns or {})
-    for column in ("name", *chosen, *more):
-        if column not in results.columns:
-            raise ValueError(f"the results have no column {column!r}; expected one of {list(results.columns)}.")
-    letters = _letters(results, compared)
-    latex = format == "latex"
+        raise ValueError(f'format is {format!r}; expected "latex" or "markdown". Pass one of them.')
+    if not isinstance(digits, int) or digits < 0:
+        raise ValueError(f"digits is {digits!r}; expected a whole number from 0 on. Pass digits=3.")
+    if not isinstance(columns, (Mapping, type(None))):
+        raise ValueError(f'columns is {columns!r}; expected headings by column. Pass columns={{"retrieve_ms": "ms"}}.')
+    frames = dict(results) if isinstance(results, Mapping) else {"": results}
+    more, latex = dict(columns or {}), format == "latex"
+    blocks = [_block(title, frame, measures, more) for title, frame in frames.items()]
+    systems = list(dict.fromkeys(name for block in blocks for name in block.results.index))
+    letters = _letters(systems, blocks)
     rows = []
-    for position, (_, row) in enumerate(results.iterrows()):
-        name = _escape(str(row["name"])) if latex else str(row["name"]).replace("|", "\\|")
-        cells = [name + _tag(letters.get(str(row["name"]), ""), latex)]
-        for measure in chosen:
-            marks = _marks(results, position, measure, compared, letters, alpha)
-            best = f"{row[measure]:.{digits}f}" == f"{results[measure].max():.{digits}f}"
-            cells.append(_value(row[measure], digits, marks, best, latex))
-        rows.append(cells + [_value(row[column], 2, "", False, latex) for column in more])
-    note = _note(results, compared, letters, alpha, correction)
-    text = " ".join(part for part in (caption, note) if part)
-    heading = ["system", *chosen, *more.values()]
-    # Measures have as many digits before the point: aligned to the left they stand in line, whatever marks follow.
-    alignment = "l" + "l" * len(chosen) + "r" * len(more)
-    return _latex(heading, rows, alignment, text, label) if latex else _markdown(heading, rows, text)
+    for name in systems:
+        cells = [_name(name, latex) + _tag(letters.get(name, ""), latex)]
+        for block in blocks:
+            cells += [_mean(block, name, measure, digits, letters, alpha, latex) for measure in block.measures]
+            cells += [_plain(block, name, column, latex) for column in more]
+        rows.append(cells)
+    how = correction or next(iter(frames.values())).attrs.get("correction")
+    note = _note(blocks, letters, alpha, how)
+    if latex:
+        text = " ".join(part for part in (caption, _latex_note(note)) if part)
+        return _latex(blocks, more, rows, text, label)
+    return _markdown(blocks, more, rows, " ".join(part for part in (caption, note) if part))
+
+
+def _block(title: str, results: pd.DataFrame, measures: Sequence[Any] | None, more: Mapping[str, str]) -> _Block:
+    if not isinstance(results, pd.DataFrame):
+        raise ValueError(
+            f"the results are a {type(results).__name__}; expected a frame with one row per system. "
+            "Pass measure(...).results."
+        )
+    chosen = _measures(results) if measures is None else [measures] if isinstance(measures, str) else measures
+    named = [str(measure) for measure in chosen]
+    for column in ("name", *named, *more):
+        if column not in results.columns:
+            raise ValueError(
+                f"the results have no column {column!r}; expected one of {list(results.columns)}. "
+                "Pass measures= or columns= that are there."
+            )
+    if not named or not len(results):
+        raise ValueError(
+            f"the results have {len(results)} rows and the columns {list(results.columns)}; expected systems and "
+            "measures. Name the measures: measures=['nDCG@10']."
+        )
+    twice = results["name"][results["name"].duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"the system {twice.iloc[0]!r} occurs more than once; expected each once. Pass the results of several "
+            "datasets apart: table({'SciFact': one, 'Vaswani': other})."
+        )
+    results = results.set_index(results["name"].astype(str))
+    return _Block(title, results, named, _p_values(results))
 
 
 def _p_values(results: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -95,8 +141,14 @@ def _p_values(results: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def _baseline(results: pd.DataFrame, measure: str) -> str:
-    """The system that `pt.Experiment` compared with: the one that has neither won nor lost a query."""
-    return str(results["name"][results[f"{measure} +"].isna()].iloc[0])
+    """The system that the others were compared with: the one that has neither won nor lost a query."""
+    found = results.index[results[f"{measure} +"].isna()]
+    if not len(found):
+        raise ValueError(
+            f"the results are compared with a baseline whose row is not there, only {list(results.index)}; expected it "
+            "among them. Leave it in, or drop the columns of the comparison."
+        )
+    return str(found[0])
 
 
 def _measures(results: pd.DataFrame) -> list[str]:
@@ -106,86 +158,123 @@ def _measures(results: pd.DataFrame) -> list[str]:
 def _is_measure(name: str) -> bool:
     import ir_measures
 
-    try:
-        ir_measures.parse_measure(name)
-    except (ValueError, NameError):
-        return False
-    return True
+    for parse in (ir_measures.parse_measure, ir_measures.parse_trec_measure):
+        try:
+            parse(name)
+        except (ValueError, NameError):
+            continue
+        return True
+    return False
 
 
-def _letters(results: pd.DataFrame, compared: dict[tuple[str, str], str]) -> dict[str, str]:
+def _letters(systems: Sequence[str], blocks: Sequence[_Block]) -> dict[str, str]:
     """A letter for each of several baselines, in the order of the rows; blank for a single one."""
-    bases = [str(name) for name in results["name"] if str(name) in {base for _measure, base in compared}]
+    known = {base for block in blocks for _measure, base in block.p_values}
+    bases = [name for name in systems if name in known]
     return {base: letter if len(bases) > 1 else "" for base, letter in zip(bases, ascii_lowercase, strict=False)}
 
 
-def _marks(
-    results: pd.DataFrame, position: int, measure: str, compared: dict[tuple[str, str], str],
-    letters: dict[str, str], alpha: float,
-) -> str:  # fmt: skip
+def _mean(
+    block: _Block, name: str, measure: str, digits: int, letters: Mapping[str, str], alpha: float, latex: bool
+) -> str:
+    """A mean with its marks; the best, as printed, is bold."""
+    values = block.results[measure]
+    value = values.get(name, float("nan"))
+    if pd.isna(value):
+        return "--" if latex else ""
+    text, marks = f"{value:.{digits}f}", _marks(block, name, measure, letters, alpha)
+    if text == f"{values.max():.{digits}f}":
+        text = rf"\textbf{{{text}}}" if latex else f"**{text}**"
+    return text + (f"$^{{{marks}}}$" if latex else f" {marks}") if marks else text
+
+
+def _marks(block: _Block, name: str, measure: str, letters: Mapping[str, str], alpha: float) -> str:
     """The signs of a mean, such as ``+`` or ``+a-b``."""
     signs: dict[str, str] = {}
-    row = results.iloc[position]
+    row = block.results.loc[name]
     for base, letter in letters.items():
-        column = compared.get((measure, base))
-        if column is None or not row[column] < alpha:  # the baseline itself and equal rankings have NaN
+        column = block.p_values.get((measure, base))
+        if column is None or not row[column] < alpha:  # the baseline itself has NaN
             continue
-        other = results.loc[results["name"] == base, measure].iloc[0]
-        sign = "+" if row[measure] > other else "-"
+        sign = "+" if row[measure] > block.results.loc[base, measure] else "-"
         signs[sign] = signs.get(sign, "") + letter
     return "".join(sign + signs[sign] for sign in "+-" if sign in signs)
 
 
-def _note(
-    results: pd.DataFrame, compared: dict[tuple[str, str], str], letters: dict[str, str], alpha: float,
-    correction: str | None,
-) -> str:  # fmt: skip
+def _plain(block: _Block, name: str, column: str, latex: bool) -> str:
+    value = block.results[column].get(name)
+    if pd.isna(value):
+        return "--" if latex else ""
+    return f"{value:.2f}" if isinstance(value, Real) else _name(str(value), latex)
+
+
+def _note(blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, correction: str | None) -> str:
     """What the marks mean."""
     if not letters:
         return ""
     several = len(letters) > 1
     against = " or ".join(f"{base} ({letter})" if several else base for base, letter in letters.items())
-    corrected = any("corrected" in column for column in compared.values())
-    how = f", {_CORRECTIONS.get(correction, f'{correction}-corrected')}" if corrected and correction else ""
-    how = how or (", corrected for multiple tests" if corrected else ", not corrected for multiple tests")
-    scope = " per measure and baseline" if several and corrected else ""
-    test = f"paired t-test{how}{scope}, p < {alpha:g}"
-    return f"Bold: best. + and -: significantly better and worse than {against} ({test})."
+    corrected = any("corrected" in column for block in blocks for column in block.p_values.values())
+    how = "not corrected for multiple tests"
+    if corrected:
+        how = f"{correction_name(correction)}-corrected" if correction else "corrected for multiple tests"
+        how += " per measure and baseline" if several else ""
+    return f"Bold: best. + and -: significantly better and worse than {against} (paired t-test, {how}, p < {alpha:g})."
 
 
-def _value(value: float, digits: int, marks: str, best: bool, latex: bool) -> str:
-    if pd.isna(value):
-        return "--" if latex else ""
-    text = f"{value:.{digits}f}"
-    if latex:
-        return (rf"\textbf{{{text}}}" if best else text) + (rf"$^{{{marks}}}$" if marks else "")
-    return (f"**{text}**" if best else text) + (f" {marks}" if marks else "")
+def _latex(
+    blocks: Sequence[_Block], more: Mapping[str, str], rows: list[list[str]], text: str, label: str | None
+) -> str:
+    lines = [r"\begin{table}", r"\centering"]
+    if text:
+        lines.append(rf"\caption{{{text}}}")
+    if label:
+        lines.append(rf"\label{{{label}}}")
+    # Measures have as many digits before the point: aligned to the left they stand in line, whatever marks follow.
+    alignment = "l" + "".join("l" * len(block.measures) + "r" * len(more) for block in blocks)
+    lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", *_groups(blocks, len(more))]
+    heading = ["system"]
+    for block in blocks:
+        heading += [*map(_escape, block.measures), *more.values()]
+    lines += [" & ".join(heading) + r" \\", r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _groups(blocks: Sequence[_Block], more: int) -> list[str]:
+    """The datasets above their columns."""
+    if not any(block.title for block in blocks):
+        return []
+    titles, rules, first = [""], [], 2
+    for block in blocks:
+        width = len(block.measures) + more
+        titles.append(rf"\multicolumn{{{width}}}{{l}}{{{_escape(block.title)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return [" & ".join(titles) + r" \\", " ".join(rules)]
+
+
+def _markdown(blocks: Sequence[_Block], more: Mapping[str, str], rows: list[list[str]], text: str) -> str:
+    heading = ["system"]
+    for block in blocks:
+        heading += [
+            _name(f"{block.title} {column}".strip(), latex=False) for column in (*block.measures, *more.values())
+        ]
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    written = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{written}\n\n{text}" if text else written
 
 
 def _tag(letter: str, latex: bool) -> str:
     return "" if not letter else f" ({letter})" if not latex else rf" (\textit{{{letter}}})"
 
 
-def _latex(heading: list[str], rows: list[list[str]], alignment: str, text: str, label: str | None) -> str:
-    lines = [r"\begin{table}", r"\centering"]
-    if text:
-        lines.append(rf"\caption{{{_sentence(text)}}}")
-    if label:
-        lines.append(rf"\label{{{label}}}")
-    lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
-    lines += [" & ".join(map(_escape, heading)) + r" \\", r"\midrule"]
-    lines += [" & ".join(row) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+def _name(text: str, latex: bool) -> str:
+    text = " ".join(text.split())
+    return _escape(text) if latex else re.sub(r"([|*<`\\])", r"\\\1", text)
 
 
-def _markdown(heading: list[str], rows: list[list[str]], text: str) -> str:
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    written = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{written}\n\n{text}" if text else written
-
-
-def _sentence(text: str) -> str:
-    return _escape(text).replace("+ and -:", "$+$ and $-$:").replace("p <", "$p <$")
+def _latex_note(text: str) -> str:
+    return _escape(text).replace("+ and -:", "$+$ and $-$:").replace(rf"p {_SPECIAL['<']} ", "$p <$ ")
 
 
 def _escape(text: str) -> str:

@@ -325,12 +325,17 @@ class LirIndex(pt.Artifact, pt.Indexer):
         )
 
     def plaid_candidates(
-        self, *, nprobe: int = 4, min_docs: int = 1, num_threads: int | None = None
+        self,
+        *,
+        nprobe: int = 4,
+        min_docs: int = 1,
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
     ) -> PlaidCandidates:
         """PLAID's first stage: the documents of the best cells. See `retrieve.plaid.PlaidCandidates`."""
         from pyterrier_lir.retrieve.plaid import PlaidCandidates
 
-        return PlaidCandidates(self, nprobe=nprobe, min_docs=min_docs, num_threads=num_threads)
+        return PlaidCandidates(self, nprobe=nprobe, min_docs=min_docs, docnos=docnos, num_threads=num_threads)
 
     def centroid_maxsim(
         self,

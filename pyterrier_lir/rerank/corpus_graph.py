@@ -55,12 +55,17 @@ class CorpusGraph:
     def __post_init__(self) -> None:
         frames.check_counts(k=self.k, rows=self.rows)
 
+    @property
+    def name(self) -> str:
+        """Its folder among what the index derives."""
+        return f"corpus_graph/k={self.k},rows={self.rows}"
+
     @cached_property
     def edges(self) -> Ints:
         """int32 ``(N, k)``: the docids of the nearest documents, best first; -1 where there are fewer."""
         store = self.index_.store
         sources = small_files(store.manifest["segments"], store.manifest["codec"])
-        folder = store.derived(f"corpus_graph/k={self.k},rows={self.rows}", sources, self._write)
+        folder = store.derived(self.name, sources, self._write)
         edges = folder.map("edges.i32", "<i4")
         if len(edges) != len(store) * self.k or not -1 <= edges.min() <= edges.max() < len(store):
             raise ValueError(

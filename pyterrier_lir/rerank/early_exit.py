@@ -83,6 +83,10 @@ class EarlyExitMaxSim(LirTransformer):
                 scores[rows] = self._scores(scorer, query, docids[rows])
         return frames.rescored(inp, scores, ties=np.where(np.isfinite(scores), docids, ranks))
 
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """The rows that are scored before it stops."""
+        return {"scored": int(np.isfinite(self(inp)["score"]).sum())}
+
     def _scores(self, scorer: scoring.Scorer, query: Query, docids: npt.NDArray[np.int64]) -> Floats:
         prepared, scores = scorer.prepare(query), np.full(len(docids), -np.inf, dtype=np.float32)
         done = min(self.k, len(docids))

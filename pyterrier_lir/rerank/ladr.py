@@ -19,6 +19,7 @@ from pyterrier_lir import frames, kernels
 from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import scoring
+from pyterrier_lir.rerank.corpus_graph import CorpusGraph
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -94,6 +95,16 @@ class Ladr(LirTransformer):
         firsts = [query.rows[0] for query in queries]
         hits = [(store.names(docs), scores) for docs, scores in found]
         return frames.retrieved(rows[asked.columns].iloc[firsts].reset_index(drop=True), hits)
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """The graph, where it is the index's."""
+        return (self.graph.name,) if isinstance(self.graph, CorpusGraph) else ()
+
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """Seeds and neighbours: what comes out where nothing is cut."""
+        whole = pt.inspect.transformer_apply_attributes(self, num_results=len(self.index_.store))
+        return {"scored": len(whole(inp))}
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""

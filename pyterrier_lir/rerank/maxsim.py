@@ -59,6 +59,10 @@ class IndexMaxSim(LirTransformer):
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         return frames.rescored(inp, self.scores(store, queries, docids), ties=docids)
 
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """Every row is scored."""
+        return {"scored": len(inp)}
+
     def scores(self, store: Store, queries: list[Query], docids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The score of each row, whose document is ``docids[row]``."""
         scores = np.full(len(docids), -np.inf, dtype=np.float32)
@@ -109,6 +113,10 @@ class MaxSim(LirTransformer):
             if len(query.embs):
                 scores[query.rows] = self._score(query, [documents[row] for row in query.rows])
         return frames.rescored(inp, scores, drop=drop)
+
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """Every row is scored."""
+        return {"scored": len(inp)}
 
     def _score(self, query: Query, documents: list[columns.Floats]) -> npt.NDArray[np.float32]:
         dim = query.embs.shape[1]

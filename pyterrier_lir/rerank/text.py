@@ -53,3 +53,7 @@ class TextScorer(LirTransformer):
                     num_threads=scoring.threads(self.num_threads),
                 )  # fmt: skip
         return frames.rescored(inp, scores)
+
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """Every row is scored."""
+        return {"scored": len(inp)}

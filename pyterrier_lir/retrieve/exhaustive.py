@@ -78,6 +78,11 @@ class Exhaustive(LirTransformer):
                 hits[row] = (store.names(docids), scores)
         return frames.retrieved(inp, hits)
 
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """Every document that has tokens is scored for every query."""
+        store = self.index_.store
+        return {"scored": len(inp) * store.num_filled(store.subset(self.docnos))}
+
     def retrieve(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
         """The best documents of each query."""
         best = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]

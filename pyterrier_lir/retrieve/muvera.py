@@ -494,12 +494,17 @@ class MuveraRetriever(Retriever):
             return None
         return pt.inspect.transformer_apply_attributes(self, num_results=k)
 
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """The encodings, or what FAISS makes of them."""
+        return (f"muvera/{self.ann}-{Fde.of(self).name}{'-centred' if self.center else ''}",)
+
     def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
         return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
 
     def _vectors(self, store: Store) -> list[vectors.Flat | vectors.Faiss]:
         """What is searched: ``"flat"`` is a list for each segment, so that only new ones are encoded."""
-        name = f"muvera/{self.ann}-{Fde.of(self).name}{'-centred' if self.center else ''}"
+        (name,) = self.derived
         parts = [part for part in store.parts() if part[1].num_tokens]
         if self.ann != "flat":
             return [self._derived(store, name, parts)]

@@ -77,14 +77,17 @@ class Plaid(Retriever):
     Args:
         index_: The index.
         num_results: Documents per query, k.
-        nprobe: Cells probed for each query row.
-        ndocs: Documents kept after the first centroid interaction; ``max(ndocs // 4, k)`` are scored exactly.
-        threshold: Centroids whose best score over all rows is less take no part in the first interaction.
+        nprobe: Cells probed for each query row; None for the preset's: 4 (``"measured"``).
+        ndocs: Documents kept after the first centroid interaction; ``max(ndocs // 4, k)`` are scored exactly; None for
+            the preset's: ``max(512, 8 k)``.
+        threshold: Centroids whose best score over all rows is less take no part in the first interaction; None for the
+            preset's: all take part.
         threshold_quantile: The same as a share of the centroids, for models with another range of similarities: .9
             leaves a tenth of them.
         min_docs: Documents that reach every stage at least, by probing more cells if need be; None for k.
         preset: Where ``nprobe``, ``ndocs`` and ``threshold`` come from if they are not given, for the k of the call:
-            ``"measured"`` (ours) or ``"paper"``.
+            ``"measured"`` (ours), or ``"paper"``: 1, 256, .5 up to k = 10; 2, 1024, .45 up to 100; else 4,
+            ``max(4 k, 4096)``, .4.
         docnos: Search only these; None for all.
         num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
         stats: Adds ``plaid_candidates`` and ``plaid_scored`` (documents) and ``plaid_candidates_ms``,
@@ -98,6 +101,7 @@ class Plaid(Retriever):
 
     LABEL = "PLAID"
     STATS = ("plaid_candidates", "plaid_scored", "plaid_candidates_ms", "plaid_interaction_ms", "plaid_scoring_ms")
+    SCORED = "plaid_scored"
 
     def __init__(
         self,
@@ -174,17 +178,30 @@ class PlaidCandidates(LirTransformer):
         index_: The index.
         nprobe: Cells probed for each query row.
         min_docs: Documents at least, by probing more cells if need be.
+        docnos: Candidates among these only; None for all.
         num_threads: Threads on the processor; None for all cores.
+
+    Raises:
+        ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
     """
 
     LABEL = "PLAID Candidates"
 
-    def __init__(self, index_: LirIndex, *, nprobe: int = 4, min_docs: int = 1, num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        index_: LirIndex,
+        *,
+        nprobe: int = 4,
+        min_docs: int = 1,
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+    ) -> None:
         frames.check_counts(nprobe=nprobe, min_docs=min_docs)
         threads(num_threads)
         self.index_ = index_
         self.nprobe = nprobe
         self.min_docs = min_docs
+        self.docnos = frames.distinct_docnos(docnos)
         self.num_threads = num_threads
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
@@ -193,12 +210,13 @@ class PlaidCandidates(LirTransformer):
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         if len(inp):
             store = self.index_.store
-            queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
-            for query in queries:
+            wanted = store.subset(self.docnos)
+            least = min(self.min_docs, store.num_filled(wanted))
+            for query in frames.queries(inp, store.dim, encoder=store.encoder, what=self):
                 if store.codec is None or not len(query.embs):
                     continue
                 asked = CentroidQuery(store, query, threads(self.num_threads))
-                docnos = store.names(asked.candidates(self.nprobe, at_least=self.min_docs))
+                docnos = store.names(asked.candidates(self.nprobe, at_least=least, wanted=wanted))
                 for row in query.rows:
                     hits[row] = docnos, np.zeros(len(docnos))
         return frames.retrieved(inp, hits).drop(columns=["score", "rank"])
@@ -297,7 +315,7 @@ class CentroidQuery:
         table = self._table[0]
         if threshold is not None or threshold_quantile is not None:
             best = self.coded.centroid_scores[:, : self.rows].max(axis=1)
-            bar = threshold if threshold_quantile is None else np.quantile(best, threshold_quantile)
+            bar = np.quantile(best, threshold_quantile) if threshold is None else threshold
             table = np.where(best[:, None] >= bar, table, 0).astype(np.uint8)  # 0 is never better than another centroid
         scores = np.full(len(docids), -1, dtype=np.int32)
         for start, segment in self.store.parts():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyterrier as pt
 
 from pyterrier_lir import frames
 from pyterrier_lir.columns import Docids
@@ -36,6 +37,7 @@ class Retriever(LirTransformer):
     """A retriever: a method that fills in `retrieve` for one query. It has these arguments, and others of its own."""
 
     STATS: ClassVar[tuple[str, ...]] = ()  # columns that stats=True adds
+    SCORED: ClassVar[str] = ""  # the one of them that counts documents scored from their tokens
 
     index_: LirIndex
     num_results: int
@@ -74,6 +76,15 @@ class Retriever(LirTransformer):
         if self.stats:
             inp = inp.assign(**dict(zip(self.STATS, stats.T, strict=True)))
         return frames.retrieved(inp, hits)
+
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """What ``stats=True`` counts, without its times; of queries that have results."""
+        names = [name for name in self.STATS if not name.endswith("_ms")]
+        if not names:
+            return {}
+        counted = pt.inspect.transformer_apply_attributes(self, stats=True)(inp).drop_duplicates("qid")
+        sums: dict[str, float] = counted[names].sum().to_dict()
+        return {"scored": sums[self.SCORED], **sums}
 
 
 def in_parallel(

@@ -22,6 +22,7 @@ import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
+from pyterrier_lir.index import cell_tokens
 from pyterrier_lir.index.scoring import CodedQuery, threads
 from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.retrieve.triples import reduce, scan
@@ -112,6 +113,7 @@ class Warp(Retriever):
 
     LABEL = "WARP"
     STATS = ("warp_tokens", "warp_docs", "warp_select_ms", "warp_scan_ms", "warp_reduce_ms")
+    SCORED = "warp_docs"
 
     def __init__(
         self,
@@ -180,6 +182,11 @@ class Warp(Retriever):
         clock.append(time.perf_counter())
         scanned = sum(len(part.docs) for _, part in triples)
         return Found(docids[top], scores[top], (scanned, len(docids), *(1000 * np.diff(clock))))
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Tokens cell after cell."""
+        return (cell_tokens.NAME,)
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking: what was a default for the old k is pinned."""

@@ -22,6 +22,7 @@ import pyterrier as pt
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
+from pyterrier_lir.index import cell_tokens
 from pyterrier_lir.index.scoring import CodedQuery, threads
 from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.retrieve.triples import Parts, Triples, reduce, scan
@@ -72,6 +73,7 @@ class Xtr(Retriever):
 
     LABEL = "XTR"
     STATS = ("xtr_docs", "xtr_tokens_ms", "xtr_scoring_ms")
+    SCORED = "xtr_docs"
 
     def __init__(
         self,
@@ -108,6 +110,11 @@ class Xtr(Retriever):
         top = kernels.top_k(scores, self.num_results)
         clock.append(time.perf_counter())
         return Found(docids[top], scores[top], (len(docids), *(1000 * np.diff(clock))))
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Tokens cell after cell, where cells are probed."""
+        return () if self.nprobe is None else (cell_tokens.NAME,)
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
@@ -165,6 +172,10 @@ class XtrScorer(LirTransformer):
             if store.codec is not None and len(query.embs):
                 scores[query.rows] = self._score(store, query, docids[query.rows])
         return frames.rescored(inp, scores, ties=docids)
+
+    def work(self, inp: pd.DataFrame) -> dict[str, float]:
+        """Every row is scored."""
+        return {"scored": len(inp)}
 
     def _score(self, store: Store, query: Query, docids: Docids) -> Scores:
         count, among = threads(self.num_threads), np.unique(docids)
