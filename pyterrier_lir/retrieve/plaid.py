@@ -315,7 +315,7 @@ class CentroidQuery:
         table = self._table[0]
         if threshold is not None or threshold_quantile is not None:
             best = self.coded.centroid_scores[:, : self.rows].max(axis=1)
-            bar = np.quantile(best, threshold_quantile) if threshold is None else threshold
+            bar = float(threshold if threshold is not None else np.quantile(best, threshold_quantile or 0.0))
             table = np.where(best[:, None] >= bar, table, 0).astype(np.uint8)  # 0 is never better than another centroid
         scores = np.full(len(docids), -1, dtype=np.int32)
         for start, segment in self.store.parts():
