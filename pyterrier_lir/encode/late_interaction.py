@@ -45,7 +45,7 @@ class LateInteractionEncoder(Encoder):
             [MASK]) exactly so many. None takes the checkpoint's own (``"minilm"``: 64).
         document_length: Tokens of a document at most, special ones included. None takes the checkpoint's own
             (``"minilm"``: 256).
-        dtype: What the backbone computes in: ``"auto"`` (bfloat16 where the processor has it, else float32),
+        dtype: What the backbone computes in: ``"auto"`` (bfloat16 where the device computes in it, else float32),
             ``"float32"``, ``"bfloat16"`` or ``"float16"`` (GPU only). Embeddings are float32 in any case.
         batch_size: Texts in one forward pass.
         device: Such as ``"cpu"`` or ``"cuda:1"``; None takes a GPU where there is one. A list such as
