@@ -608,6 +608,13 @@ def test_import_is_light():
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    assert set(lir.__all__) <= set(dir(lir))
+    rooms = {"experiment", "explain", "feedback", "reduce", "rerank"}
+    assert {*lir.__all__, *rooms} == set(dir(lir))
+    for room in rooms:
+        assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"
+        for name in getattr(lir, room).__all__:
+            assert getattr(getattr(lir, room), name)
+    with pytest.raises(AttributeError, match=r"expected one of .*PlaidFolder, .*feedback, .*index\.plaid\(\)"):
+        lir.Plaid  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         lir.Nonsense  # noqa: B018
