@@ -605,6 +605,12 @@ def test_import_is_light():
     assert "torch" in modules_after("import torch")
 
 
+def test_signatures_that_the_api_page_shows():
+    """PyTerrier's artifacts and transformers take ``*args`` in ``__new__``, which Sphinx would show."""
+    assert list(lir.LirIndex.__signature__.parameters) == ["path"]
+    assert list(type(lir.LirIndex("i.lir").indexer()).__signature__.parameters)[:3] == ["index_", "mode", "resume"]
+
+
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)

@@ -372,9 +372,9 @@ class Encodings:
 class MuveraRetriever(Retriever):
     """Retrieves by MUVERA: encodes the query, and looks for the largest inner products with encoded documents.
 
-    ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below: rows of a query meet
-    the mean of a cell, not the best vector in it. The last term makes up for centring. As a ranking of its own it is
-    poor; ``>> index.maxsim()`` gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With as
+    ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below: rows of a query
+    meet the mean of a cell, not the best vector in it. The last term makes up for centring. As a ranking of its own it
+    is poor; ``>> index.maxsim()`` gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With as
     many candidates as documents that is the ranking of exhaustive search.
 
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
