@@ -74,7 +74,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
     # --- building --------------------------------------------------------------------------------------------
 
     def index(self, iter: Iterable[dict[str, Any]] | pd.DataFrame, **kwargs: Any) -> LirIndex:
-        """Builds the index with default options; see `pyterrier_lir.index.artifact.LirIndexer.index`, and `indexer` for the options."""
+        """Builds the index with default options; see `indexer` for the options.
+
+        The columns: `pyterrier_lir.index.artifact.LirIndexer.index`.
+        """
         return self.indexer().index(iter, **kwargs)
 
     def indexer(

@@ -374,8 +374,8 @@ class MuveraRetriever(Retriever):
 
     ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below: rows of a query
     meet the mean of a cell, not the best vector in it. The last term makes up for centring. As a ranking of its own it
-    is poor; ``>> index.maxsim()`` gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With as
-    many candidates as documents that is the ranking of exhaustive search.
+    is poor; ``>> index.maxsim()`` gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With
+    as many candidates as documents that is the ranking of exhaustive search.
 
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
     Output: the columns of the query, and ``docno``, ``score``, ``rank``; documents without tokens and queries without
