@@ -35,6 +35,10 @@ autoclass_content = "both"
 autodoc_typehints = "description"
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_inherit_docstrings = False
+strip_signature_backslash = True
+default_role = "py:obj"  # `name` in a docstring is a link, where the page has the name
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 
 # `sphinx-build -n` then reports names of ours that lead nowhere; other projects' pages are not looked up.
 nitpick_ignore_regex = [

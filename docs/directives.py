@@ -36,7 +36,7 @@ class Schematic(SphinxDirective):
             drawing = pt.schematic.draw(
                 evaluate(code), input_columns=[name.strip() for name in columns.split(",")] if columns else None
             )
-        out: list[nodes.Node] = [nodes.raw("", drawing, format="html")]
+        out: list[nodes.Node] = [nodes.raw("", f'<div class="schematic">{drawing}</div>', format="html")]
         if "show_code" in self.options:
             shown = code.split("# FOLD")[-1].strip()
             out.insert(0, nodes.literal_block(shown, shown, language="python"))

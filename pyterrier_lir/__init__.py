@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("experiment", "explain", "feedback", "rerank")
+_ROOMS = ("experiment", "explain", "feedback", "reduce", "rerank")
 
 
 def __getattr__(name: str) -> Any:
@@ -63,11 +63,11 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(
-            f"module {__name__!r} has no attribute {name!r}; expected one of {', '.join(__all__)}. What searches an "
-            "index is its method: index.plaid(), index.warp(), index.maxsim() ..."
+            f"module {__name__!r} has no attribute {name!r}; expected one of {', '.join(__dir__())}. What searches "
+            "an index is its method: index.plaid(), index.warp(), index.maxsim() ..."
         )
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS])

@@ -36,6 +36,13 @@ def listed(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def signed(cls: Class) -> Class:
+    """A class decorator: shows the arguments of the constructor, which PyTerrier's ``__new__`` hides from Sphinx."""
+    _, *arguments = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    cls.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    return cls
+
+
 def listed_by(cls: Class) -> Class:
     """A class decorator: `listed` for the public methods."""
     for name, value in list(vars(cls).items()):

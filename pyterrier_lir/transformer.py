@@ -29,8 +29,7 @@ class LirTransformer(pt.Transformer):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
             cls.__init__ = options.listed(cls.__init__)  # type: ignore[method-assign]
-            _, *arguments = inspect.signature(cls.__init__).parameters.values()
-            cls.__signature__ = inspect.Signature(arguments)
+            options.signed(cls)
 
     def _arguments(self) -> dict[str, Any]:
         return {attribute.name: attribute.value for attribute in pt.inspect.transformer_attributes(self)}

@@ -605,9 +605,22 @@ def test_import_is_light():
     assert "torch" in modules_after("import torch")
 
 
+def test_signatures_that_the_api_page_shows():
+    """PyTerrier's artifacts and transformers take ``*args`` in ``__new__``, which Sphinx would show."""
+    assert list(lir.LirIndex.__signature__.parameters) == ["path"]
+    assert list(type(lir.LirIndex("i.lir").indexer()).__signature__.parameters)[:3] == ["index_", "mode", "resume"]
+
+
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    assert set(lir.__all__) <= set(dir(lir))
+    rooms = {"experiment", "explain", "feedback", "reduce", "rerank"}
+    assert {*lir.__all__, *rooms} == set(dir(lir))
+    for room in rooms:
+        assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"
+        for name in getattr(lir, room).__all__:
+            assert getattr(getattr(lir, room), name)
+    with pytest.raises(AttributeError, match=r"expected one of .*PlaidFolder, .*feedback, .*index\.plaid\(\)"):
+        lir.Plaid  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         lir.Nonsense  # noqa: B018

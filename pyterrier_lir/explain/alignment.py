@@ -73,8 +73,22 @@ class Explain(LirTransformer):
 
     Expected columns: ``qid``, ``query_embs``, ``query_tok_ids``, ``docno``; without an index also ``doc_embs`` and
     ``doc_tok_ids``, which do not stay; ``query_weights`` is honoured if it is there. Output: all rows and columns,
-    and the seven columns of the alignment (see the module). The sum of ``w_i match_sim_i`` is ``index.maxsim()``'s
-    score: exactly that of fp16 vectors, and of codes up to the rounding of the query to 8 bits.
+    and for n query rows and m document rows
+
+    ================= =================== =====================================================================
+    column            dtype, shape        meaning
+    ================= =================== =====================================================================
+    ``match_matrix``  float32 ``(n, m)``  similarity of every query row with every document row
+    ``match_pos``     int32 ``(n,)``      the best document row; -1 for padding, weight 0, or an empty document
+    ``match_sim``     float32 ``(n,)``    its similarity, 0 where there is none
+    ``match_share``   float32 ``(n,)``    its share of the score, ``w_i s_i`` / the sum of all
+    ``match_exact``   bool ``(n,)``       whether both rows are the same token of the vocabulary (else semantic)
+    ``query_words``   list of n strings   the query's tokens
+    ``doc_words``     list of m strings   the document's tokens
+    ================= =================== =====================================================================
+
+    Of equal similarities the first row counts. The sum of ``w_i match_sim_i`` is ``index.maxsim()``'s score: exactly
+    that of fp16 vectors, and of codes up to the rounding of the query to 8 bits.
 
     A row takes as much room as query rows times document rows: cut the ranking first.
 
@@ -150,10 +164,13 @@ class Explain(LirTransformer):
 
 
 class TextExplain(LirTransformer):
-    """Explains documents that come as text: encodes both sides, then `Explain`.
+    """Explains documents that come as text: encodes both sides, then does as `pyterrier_lir.explain.Explain`.
 
-    Expected columns: ``qid``, ``query``, ``docno``, and the encoder's text fields. Output: all rows and columns, the
-    query's embeddings, token ids and encoder, and the seven columns of the alignment.
+    Expected columns: ``qid``, ``query``, ``docno``, and the encoder's text fields; ``query_weights`` is honoured if it
+    is there. Output: all rows and columns, ``query_embs`` (float32 ``(n, dim)``), ``query_tok_ids`` (int32 ``(n,)``),
+    ``query_encoder``, and the seven columns of `pyterrier_lir.explain.Explain`: ``match_matrix`` (float32 ``(n, m)``),
+    ``match_pos`` (int32 ``(n,)``), ``match_sim`` and ``match_share`` (float32 ``(n,)``), ``match_exact`` (bool
+    ``(n,)``), ``query_words`` and ``doc_words`` (lists of n and m strings).
 
     Args:
         encoder: Encodes queries and documents, and knows the words.

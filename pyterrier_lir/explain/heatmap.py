@@ -25,7 +25,7 @@ def heatmap(row: Mapping[str, Any], *, title: str | None = None, figsize: tuple[
         figsize: In inches; None for a size that fits the number of tokens.
 
     Returns:
-        A figure of its own, not known to pyplot: ``figure.savefig("match.png")``; a notebook shows it.
+        A figure of its own, not known to pyplot; a notebook shows it, ``figure.savefig("match.png")`` keeps it.
 
     Raises:
         ValueError: If the row was not explained, or its document is empty.

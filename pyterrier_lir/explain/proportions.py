@@ -30,8 +30,8 @@ def match_proportions(explained: pd.DataFrame, *, depth: int = 10, ignore: Colle
         ignore: Token ids of query rows that do not count: BERT's 101, 102 and 103 are [CLS], [SEP] and [MASK].
 
     Returns:
-        One row per query: ``qid``, ``exact``, ``semantic``, both in [0, 1]. ``.mean(numeric_only=True)`` is the
-        measure of a system.
+        One row per query with ``qid``, ``exact`` and ``semantic``, both in [0, 1] or NaN where no document counts.
+        ``.mean(numeric_only=True)`` is the measure of a system.
 
     Raises:
         ValueError: If the frame was not explained, or ``depth`` is no positive number.

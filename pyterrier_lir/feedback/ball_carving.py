@@ -34,6 +34,9 @@ class BallCarving(LirTransformer):
         tau: Least inner product with the centre; above 1, vectors of unit length stay as they are, and with -1 or less
             they all become one.
 
+    Raises:
+        ValueError: If ``tau`` is no finite number, ``query_embs`` no matrix, or ``query_weights`` do not fit its rows.
+
     Example:
         >>> frame = pd.DataFrame([{"qid": "1", "query_embs": [[1, 0], [0, 1], [0.8, 0.6]]}])
         >>> BallCarving(tau=0.7)(frame)["query_embs"][0].tolist()

@@ -65,6 +65,9 @@ class ColbertPRF(LirTransformer):
     Raises:
         ValueError: If an argument has no meaning, the index has no token ids, docnos are unknown, or the query's
             encoder or dimension is not that of the documents.
+
+    Wang, Macdonald, Tonellotto, Ounis: Pseudo-Relevance Feedback for Multiple Representation Dense Retrieval. ICTIR
+    2021.
     """
 
     LABEL = "ColBERT-PRF"

@@ -32,7 +32,10 @@ class MaskWeighting(Reweighter):
             to words only; by default they go to all, which the paper found best.
 
     Raises:
-        ValueError: If ``mask_id`` is no token id.
+        ValueError: If ``mask_id`` is no token id, or ``query_weights`` or ``query_tok_ids`` do not fit the rows.
+
+    Giacalone, Paiement, Tucker, Zanibbi: Beneath the [MASK]: An Analysis of Structural Query Tokens in ColBERT. ECIR
+    2024.
     """
 
     LABEL = "MASK Weighting"

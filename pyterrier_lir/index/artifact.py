@@ -42,18 +42,23 @@ if TYPE_CHECKING:
 
 
 @options.listed_by
+@options.signed
 class LirIndex(pt.Artifact, pt.Indexer):
     """A multi-vector index: build it once, search it with every method.
 
+    ``(encoder >> index).index(corpus)`` builds it; ``encoder.query_encoder() >> index.exhaustive()`` searches it. The
+    methods that make a transformer name its class, which says what the arguments mean: ``help(index.plaid())``.
+
     Args:
         path: The directory of the index, existing or not.
+
+    Raises:
+        ValueError: If ``path`` is no path.
 
     Example:
         >>> index = LirIndex.example()
         >>> len(index), index.docnos[:2]
         (5, ['apple', 'bread'])
-
-    ``(encoder >> index).index(corpus)`` builds it; ``encoder.query_encoder() >> index.exhaustive()`` searches it.
     """
 
     ARTIFACT_TYPE = "multivec_index"
@@ -69,7 +74,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
     # --- building --------------------------------------------------------------------------------------------
 
     def index(self, iter: Iterable[dict[str, Any]] | pd.DataFrame, **kwargs: Any) -> LirIndex:
-        """Builds the index with default options; see `LirIndexer.index`, and `indexer` for the options."""
+        """Builds the index with default options; see `indexer` for the options.
+
+        The columns: `pyterrier_lir.index.artifact.LirIndexer.index`.
+        """
         return self.indexer().index(iter, **kwargs)
 
     def indexer(
@@ -196,6 +204,14 @@ class LirIndex(pt.Artifact, pt.Indexer):
 
         Args:
             memory_mb: Bounds the memory for blocks of tokens.
+
+        Returns:
+            The index, reopened.
+
+        Raises:
+            FileNotFoundError: If the index is not built yet.
+            ValueError: If a file is damaged, in which case nothing is written, or another process writes to the index.
+            OSError: If the folder cannot be written to, or the disk is full; the index is then as it was.
         """
         change.compact(self._directory, memory_mb=memory_mb)
         self.reopen()
@@ -288,7 +304,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         num_threads: int | None = None,
         device: str = "cpu",
     ) -> Exhaustive:
-        """Exact MaxSim over all documents, or those in ``docnos``. See `retrieve.exhaustive.Exhaustive`."""
+        """Exact MaxSim over all documents, or those in ``docnos``.
+
+        From ``qid, query_embs`` to ``docno, score, rank``. See `pyterrier_lir.retrieve.exhaustive.Exhaustive`.
+        """
         from pyterrier_lir.retrieve.exhaustive import Exhaustive
 
         return Exhaustive(self, num_results=num_results, docnos=docnos, num_threads=num_threads, device=device)
@@ -307,7 +326,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> Plaid:
-        """PLAID: candidates from cells, centroid interaction, exact scores. See `retrieve.plaid.Plaid`."""
+        """PLAID: candidates from cells, centroid interaction, exact scores.
+
+        From ``qid, query_embs`` to ``docno, score, rank``. See `pyterrier_lir.retrieve.plaid.Plaid`.
+        """
         from pyterrier_lir.retrieve.plaid import Plaid
 
         return Plaid(
@@ -332,7 +354,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         docnos: Collection[str] | None = None,
         num_threads: int | None = None,
     ) -> PlaidCandidates:
-        """PLAID's first stage: the documents of the best cells. See `retrieve.plaid.PlaidCandidates`."""
+        """PLAID's first stage: the documents of the best cells.
+
+        From ``qid, query_embs`` to ``docno``, unordered. See `pyterrier_lir.retrieve.plaid.PlaidCandidates`.
+        """
         from pyterrier_lir.retrieve.plaid import PlaidCandidates
 
         return PlaidCandidates(self, nprobe=nprobe, min_docs=min_docs, docnos=docnos, num_threads=num_threads)
@@ -345,7 +370,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> CentroidMaxSim:
-        """PLAID's centroid interaction as a re-ranker. See `retrieve.plaid.CentroidMaxSim`."""
+        """PLAID's centroid interaction as a re-ranker.
+
+        From ``qid, query_embs, docno`` to ``score, rank``. See `pyterrier_lir.retrieve.plaid.CentroidMaxSim`.
+        """
         from pyterrier_lir.retrieve.plaid import CentroidMaxSim
 
         return CentroidMaxSim(
@@ -370,7 +398,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> Warp:
-        """WARP: all tokens of the probed cells, scored where they lie. See `retrieve.warp.Warp`."""
+        """WARP: all tokens of the probed cells, scored where they lie.
+
+        From ``qid, query_embs`` to ``docno, score, rank``. See `pyterrier_lir.retrieve.warp.Warp`.
+        """
         from pyterrier_lir.retrieve.warp import Warp
 
         return Warp(
@@ -399,7 +430,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> Xtr:
-        """XTR: documents scored by their retrieved tokens alone. See `retrieve.xtr.Xtr`."""
+        """XTR: documents scored by their retrieved tokens alone.
+
+        From ``qid, query_embs`` to ``docno, score, rank``. See `pyterrier_lir.retrieve.xtr.Xtr`.
+        """
         from pyterrier_lir.retrieve.xtr import Xtr
 
         return Xtr(
@@ -423,7 +457,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> XtrScorer:
-        """XTR as a re-ranker: the tokens of the given documents compete. See `retrieve.xtr.XtrScorer`."""
+        """XTR as a re-ranker: the tokens of the given documents compete.
+
+        From ``qid, query_embs, docno`` to ``score, rank``. See `pyterrier_lir.retrieve.xtr.XtrScorer`.
+        """
         from pyterrier_lir.retrieve.xtr import XtrScorer
 
         return XtrScorer(
@@ -449,7 +486,10 @@ class LirIndex(pt.Artifact, pt.Indexer):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> MuveraRetriever:
-        """MUVERA: candidates by one long vector per document. See `retrieve.muvera.MuveraRetriever`."""
+        """MUVERA: candidates by one long vector per document.
+
+        From ``qid, query_embs`` to ``docno, score, rank``. See `pyterrier_lir.retrieve.muvera.MuveraRetriever`.
+        """
         from pyterrier_lir.retrieve.muvera import MuveraRetriever
 
         return MuveraRetriever(
@@ -472,13 +512,19 @@ class LirIndex(pt.Artifact, pt.Indexer):
         )
 
     def maxsim(self, *, missing: str = "error", num_threads: int | None = None, device: str = "cpu") -> IndexMaxSim:
-        """Re-ranks documents by exact MaxSim, their vectors read from the index. See `rerank.maxsim.IndexMaxSim`."""
+        """Re-ranks documents by exact MaxSim, their vectors read from the index.
+
+        From ``qid, query_embs, docno`` to ``score, rank``. See `pyterrier_lir.rerank.maxsim.IndexMaxSim`.
+        """
         from pyterrier_lir.rerank.maxsim import IndexMaxSim
 
         return IndexMaxSim(self, missing=missing, num_threads=num_threads, device=device)
 
     def embs_loader(self, *, missing: str = "error") -> EmbsLoader:
-        """Adds ``doc_embs`` (and ``doc_tok_ids``) to rows with a ``docno``. See `rerank.loader.EmbsLoader`."""
+        """Adds the stored vectors to documents.
+
+        From ``docno`` to ``doc_embs``, ``doc_tok_ids``, ``doc_encoder``. See `pyterrier_lir.rerank.loader.EmbsLoader`.
+        """
         from pyterrier_lir.rerank.loader import EmbsLoader
 
         return EmbsLoader(self, missing=missing)
@@ -486,13 +532,19 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def early_exit_maxsim(
         self, beta: float, *, k: int = 10, missing: str = "error", num_threads: int | None = None
     ) -> EarlyExitMaxSim:
-        """Re-ranks until nothing good comes any more. See `rerank.early_exit.EarlyExitMaxSim`."""
+        """Re-ranks until nothing good comes any more.
+
+        From ``qid, query_embs, docno, rank`` to ``score, rank``. See `pyterrier_lir.rerank.early_exit.EarlyExitMaxSim`.
+        """
         from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
 
         return EarlyExitMaxSim(self, beta, k=k, missing=missing, num_threads=num_threads)
 
     def corpus_graph(self, *, k: int = 16, rows: int = 32) -> CorpusGraph:
-        """Each document's nearest documents, computed when first used. See `rerank.corpus_graph.CorpusGraph`."""
+        """Each document's nearest documents, computed when first used.
+
+        No transformer: `ladr` and GAR take it. See `pyterrier_lir.rerank.corpus_graph.CorpusGraph`.
+        """
         from pyterrier_lir.rerank.corpus_graph import CorpusGraph
 
         return CorpusGraph(self, k=k, rows=rows)
@@ -506,7 +558,11 @@ class LirIndex(pt.Artifact, pt.Indexer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> Ladr:
-        """Re-ranks documents together with their neighbours in a corpus graph. See `rerank.ladr.Ladr`."""
+        """Re-ranks documents together with their neighbours in a corpus graph.
+
+        From ``qid, query_embs, docno`` to ``docno, score, rank``, new documents among them. See
+        `pyterrier_lir.rerank.ladr.Ladr`.
+        """
         from pyterrier_lir.rerank.ladr import Ladr
 
         return Ladr(self, graph, depth=depth, num_results=num_results, missing=missing, num_threads=num_threads)
@@ -521,7 +577,11 @@ class LirIndex(pt.Artifact, pt.Indexer):
         seed: int = 0,
         return_docs: bool = False,
     ) -> ColbertPRF:
-        """ColBERT-PRF: expands the query by what its best documents share. See `feedback.colbert_prf.ColbertPRF`."""
+        """ColBERT-PRF: expands the query by what its best documents share.
+
+        From ``qid, query_embs, docno, rank`` to a query with more ``query_embs`` and with ``query_weights``. See
+        `pyterrier_lir.feedback.ColbertPRF`.
+        """
         from pyterrier_lir.feedback.colbert_prf import ColbertPRF
 
         return ColbertPRF(
@@ -535,19 +595,26 @@ class LirIndex(pt.Artifact, pt.Indexer):
         )
 
     def query_pruning(self, *, keep: int) -> QueryPruning:
-        """Searches with the rarest rows of a query only. See `feedback.query_pruning.QueryPruning`."""
+        """Searches with the rarest rows of a query only.
+
+        From ``query_embs, query_tok_ids`` to ``query_weights``, 0 for the other rows. See
+        `pyterrier_lir.feedback.QueryPruning`.
+        """
         from pyterrier_lir.feedback.query_pruning import QueryPruning
 
         return QueryPruning(self, keep=keep)
 
     def explain(self, encoder: Encoder | None = None) -> Explain:
-        """Says which tokens met, with the encoder's words. See `explain.alignment.Explain`."""
+        """Says which tokens met, with the encoder's words.
+
+        From ``qid, query_embs, query_tok_ids, docno`` to seven columns of matches. See `pyterrier_lir.explain.Explain`.
+        """
         from pyterrier_lir.explain.alignment import Explain
 
         return Explain(self, encoder=encoder)
 
     def token_stats(self) -> TokenStats:
-        """Document and collection frequencies of the tokens. See `index.token_stats.TokenStats`."""
+        """Document and collection frequencies of the tokens. See `pyterrier_lir.index.token_stats.TokenStats`."""
         return self.store.token_stats
 
     # --- reading ---------------------------------------------------------------------------------------------
@@ -576,8 +643,20 @@ class LirIndex(pt.Artifact, pt.Indexer):
     def info(self) -> Info:
         """What the index holds: counts, options, and the size of every structure in bytes; prints as a table.
 
-        ``residual`` is the mean distance of the tokens to their centroids when the codec was trained,
-        ``residual_added`` that of the tokens that were added since; ``advice`` says when to compact or to rebuild.
+        Returns:
+            A dictionary with the keys
+
+            - ``documents``, ``deleted`` (which still take up room), ``tokens``, ``dim``, ``segments``;
+            - ``encoder``, its fingerprint or None; ``centroids``, ``nbits``, ``keep_embs``, as it was built;
+            - ``residual``, the mean distance of the tokens to their centroids when the codec was trained, and
+              ``residual_added``, that of the tokens that were added since; None where it is not known;
+            - ``advice``, a list of sentences that say when to compact or to rebuild;
+            - ``bytes``, the size of every structure by its name; ``megabytes`` (10^6 bytes), ``bytes_per_token`` and
+              ``bytes_per_document`` of them all. What methods derive, under ``derived/``, is not among them.
+
+        Raises:
+            FileNotFoundError: If the index is not built yet.
+            ValueError: If it is damaged.
         """
         store, found = self.store, self.store.manifest
         total = sum(store.bytes.values())
@@ -594,7 +673,12 @@ class LirIndex(pt.Artifact, pt.Indexer):
         )
 
     def verify(self) -> None:
-        """Compares all files with their checksums; raises a ValueError that names those that differ."""
+        """Compares all files with their checksums.
+
+        Raises:
+            FileNotFoundError: If the index is not built yet.
+            ValueError: If files differ; it names them.
+        """
         self.store.verify()
 
     def __len__(self) -> int:
@@ -718,7 +802,7 @@ def _folder_size(path: Path) -> int:
 
 
 class Info(dict[str, Any]):
-    """What `LirIndex.info` gives: a dictionary that prints as a table."""
+    """What `pyterrier_lir.LirIndex.info` gives: a dictionary that prints as a table."""
 
     def __str__(self) -> str:
         lines = [f"{name:<20} {_shown(value):>15}" for name, value in self.items() if name not in ("bytes", "advice")]
@@ -736,8 +820,15 @@ def _shown(value: Any) -> str:
     )
 
 
+@options.signed
 class LirIndexer(pt.Indexer):
-    """The last stage of an indexing pipeline, with its options. Made by `LirIndex.indexer`, which describes them."""
+    """The last stage of an indexing pipeline, with its options.
+
+    Made by `pyterrier_lir.LirIndex.indexer`, which describes them.
+
+    Raises:
+        ValueError: If an option has no meaning, or is one of the build and ``mode`` is ``"append"`` or ``"update"``.
+    """
 
     def __init__(
         self,
@@ -781,7 +872,13 @@ class LirIndexer(pt.Indexer):
         self._parameters()
 
     def index(self, iter: Iterable[dict[str, Any]] | pd.DataFrame, **kwargs: Any) -> LirIndex:
-        """Indexes records, or a frame, with ``docno`` and ``doc_embs``; see `index.build.build` for the rest.
+        """Indexes documents, read once, as a stream.
+
+        Args:
+            iter: Records or a frame, with ``docno`` (a string, each once) and ``doc_embs`` (float ``(m, dim)``), and
+                perhaps ``doc_tok_ids`` (integer ``(m,)``, in all documents or in none) and ``doc_encoder``, the
+                encoder's fingerprint, one for all. Other columns are ignored.
+            kwargs: None; options belong to the indexer.
 
         Returns:
             The index, ready to be searched.

@@ -23,15 +23,20 @@ if TYPE_CHECKING:
 class PlaidFolder(pt.Artifact):
     """A PLAID index that Stanford's ColBERT or fast-plaid has written. It can be imported, and is then searched.
 
-    Args:
-        path: The folder with the centroids.
-
     ``pt.Artifact.load(path)`` gives it, and ``pt.Artifact.load(path).to_lir("passages.lir")`` a `LirIndex`.
     """
 
     ARTIFACT_TYPE = "multivec_index"
     ARTIFACT_FORMAT = "plaid"
     ARTIFACT_PACKAGE_HINT = "pyterrier-lir"
+
+    def __init__(self, path: str | Path) -> None:
+        """Names a folder; nothing is read before it is imported.
+
+        Args:
+            path: The folder with the centroids.
+        """
+        super().__init__(path)
 
     def to_lir(
         self,
@@ -41,7 +46,11 @@ class PlaidFolder(pt.Artifact):
         encoder: Encoder | str | None = None,
         verbose: bool = True,
     ) -> LirIndex:
-        """Imports the index to ``path``; see `LirIndex.from_plaid`, which says what the arguments are."""
+        """Imports the index to ``path``; see `pyterrier_lir.LirIndex.from_plaid`, which says what the arguments are.
+
+        Returns:
+            The index, ready to be searched.
+        """
         from pyterrier_lir.index.artifact import LirIndex
 
         return LirIndex.from_plaid(str(self.path), path, docnos=docnos, encoder=encoder, verbose=verbose)

@@ -85,7 +85,8 @@ class TokenPooling(Reducer):
 
     Example:
         >>> import pandas as pd
-        >>> document = pd.DataFrame({"docno": ["d"], "doc_embs": [[[0, 1], [1, 0], [1, 0], [0, 1]]]})
+        >>> rows = [[0, 1], [1, 0], [1, 0], [0, 1]]
+        >>> document = pd.DataFrame({"docno": ["d"], "doc_embs": [rows]})
         >>> TokenPooling(2, protected=0)(document)["doc_embs"][0].tolist()
         [[0.0, 1.0], [1.0, 0.0]]
 

@@ -46,7 +46,8 @@ class TokenPruning(Reducer):
 
     Example:
         >>> import pandas as pd
-        >>> document = pd.DataFrame({"docno": ["d"], "doc_embs": [[[0, 1], [1, 0], [1, 1], [2, 1]]]})
+        >>> rows = [[0, 1], [1, 0], [1, 1], [2, 1]]
+        >>> document = pd.DataFrame({"docno": ["d"], "doc_embs": [rows]})
         >>> TokenPruning("first", keep=0.5)(document)["doc_embs"][0].tolist()
         [[0.0, 1.0], [1.0, 0.0]]
 

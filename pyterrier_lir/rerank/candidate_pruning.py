@@ -32,6 +32,9 @@ class CandidatePruning(LirTransformer):
         >>> ranking = pd.DataFrame({"qid": "1", "docno": list("abcd"), "score": [10.0, 8.0, 7.0, 6.0]})
         >>> CandidatePruning(0.2, k=2)(ranking)["docno"].tolist()  # at least 8 - .2 * 8
         ['a', 'b', 'c']
+
+    Martinico, Nardini, Rulli, Venturini: Multivector Reranking in the Era of Strong First-Stage Retrievers.
+    arXiv:2601.05200, 2026.
     """
 
     LABEL = "Candidate Pruning"

@@ -39,13 +39,18 @@ BLOCK = 256  # documents in memory at once
 class CorpusGraph:
     """For each document of an index its nearest documents: a graph for adaptive re-ranking, without deleted ones.
 
-    Nothing is computed before the graph is first used; then one search for each document. It serves
-    `LirIndex.ladr`, and ``pyterrier_adaptive.GAR``, which asks for `neighbours` as well.
+    Nothing is computed before the graph is first used; then one search for each document, and the result is kept under
+    ``derived/`` in the index, 4 k bytes a document. It serves `pyterrier_lir.LirIndex.ladr`, and
+    ``pyterrier_adaptive.GAR``, which asks for `neighbours` as well.
 
-    Attributes:
+    Args:
         index_: The index.
         k: Neighbours of a document at most; itself is none.
-        rows: Token vectors of a document that are searched for at most.
+        rows: Token vectors of a document that are searched for at most, evenly spread over it. They are the rows
+            of its search: more of them see more of a long document, and make the graph take longer.
+
+    Raises:
+        ValueError: If k or ``rows`` is no positive number; on first use, if the index is damaged.
     """
 
     index_: LirIndex

@@ -44,6 +44,9 @@ class EarlyExitMaxSim(LirTransformer):
     Raises:
         ValueError: If ``beta`` or k is less than 1, docnos are unknown, or the query's encoder or dimension is not the
             index's.
+
+    Martinico, Nardini, Rulli, Venturini: Multivector Reranking in the Era of Strong First-Stage Retrievers.
+    arXiv:2601.05200, 2026.
     """
 
     LABEL = "Early-Exit MaxSim"

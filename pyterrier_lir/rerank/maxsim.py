@@ -34,6 +34,8 @@ class IndexMaxSim(LirTransformer):
 
     Raises:
         ValueError: If docnos are unknown (it names three), or the query's encoder or dimension is not the index's.
+
+    .. cite.dblp:: conf/sigir/KhattabZ20
     """
 
     LABEL = "MaxSim"
@@ -88,6 +90,9 @@ class MaxSim(LirTransformer):
 
     Args:
         num_threads: Threads on the processor; None for all cores. The scores do not depend on it.
+
+    Raises:
+        ValueError: If encoders or dimensions of queries and documents differ, or a cell is no matrix.
 
     Example:
         >>> frame = pd.DataFrame([{"qid": "1", "query_embs": [[1, 0]], "docno": "a", "doc_embs": [[0, 1], [0.5, 0]]}])

@@ -238,7 +238,8 @@ class Muvera(LirTransformer):
         num_threads: Threads on the processor; None for all cores.
 
     Raises:
-        ValueError: If vectors are not as `columns.as_matrix` wants them, or the centre has another dimension.
+        ValueError: If a parameter has no meaning, a cell is no matrix of finite numbers, or the centre has another
+            dimension.
 
     Example:
         >>> frame = pd.DataFrame([{"docno": "a", "doc_embs": np.eye(3, 32, dtype=np.float32)}])
@@ -371,10 +372,10 @@ class Encodings:
 class MuveraRetriever(Retriever):
     """Retrieves by MUVERA: encodes the query, and looks for the largest inner products with encoded documents.
 
-    ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below (see
-    `retrieve.muvera`); the last term makes up for centring. As a ranking of its own it is poor; ``>> index.maxsim()``
-    gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With as many candidates as documents
-    that is the ranking of exhaustive search.
+    ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below: rows of a query
+    meet the mean of a cell, not the best vector in it. The last term makes up for centring. As a ranking of its own it
+    is poor; ``>> index.maxsim()`` gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With
+    as many candidates as documents that is the ranking of exhaustive search.
 
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
     Output: the columns of the query, and ``docno``, ``score``, ``rank``; documents without tokens and queries without
@@ -407,7 +408,8 @@ class MuveraRetriever(Retriever):
         final_dim: Values of the encoding after a final projection; None for none.
         fill_empty: Whether empty cells of documents are filled with the nearest vector.
         projection: ``"dense"``, random signs; ``"sparse"``, one sign per dimension.
-        center: Whether the mean of the index's centroids is subtracted; see `retrieve.muvera`.
+        center: Whether the mean of the index's centroids is subtracted from documents; many models put all vectors to
+            one side of the origin, where hyperplanes divide few of them.
         seed: Of all that is random.
         ef_search: Of ``"hnsw"``: length of the queue; at least k. None for 64 or k.
         nprobe: Of ``"ivfpq"``: clusters to search; None for 16.

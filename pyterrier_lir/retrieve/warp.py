@@ -92,14 +92,16 @@ class Warp(Retriever):
     Args:
         index_: The index.
         num_results: Documents per query, k.
-        nprobe: Cells probed for each query row.
-        t_prime: Tokens in the best clusters of a row after which the next centroid's score is imputed, t'.
-        bound: Clusters among which t' is looked for.
-        groups: Coarse groups of centroids in which each row looks for its cells; None for the preset's choice: all,
-            unless there are so many centroids that scoring all of them would take most of the time.
+        nprobe: Cells probed for each query row; None for 32.
+        t_prime: Tokens in the best clusters of a row after which the next centroid's score is imputed, t'. None for
+            ``4 nprobe T / K`` with T tokens and K centroids, rounded up, or the paper's ``sqrt(8 T)`` in whole
+            thousands (in ones below 1,000), and with more than 65,536 centroids 50,000 for k up to 100, else 100,000.
+        bound: Clusters among which t' is looked for; None for ``max(128, 6 nprobe)``, or the paper's 128.
+        groups: Coarse groups of centroids in which each row looks for its cells; None for all, but 32 with
+            ``preset="measured"`` and more than 32,768 centroids, as scoring all of them would take most of the time.
         min_docs: Documents that are found at least, by probing more cells if need be; None for k.
         preset: Where ``nprobe``, ``t_prime``, ``bound`` and ``groups`` come from if they are not given, for the index
-            and the k of the call: ``"measured"`` (ours) or ``"paper"``.
+            and the k of the call: ``"measured"`` (ours) or ``"paper"``. ``index.warp().settings`` shows them.
         docnos: Search only these; None for all.
         num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
         stats: Adds ``warp_tokens`` and ``warp_docs`` (what was scored), ``warp_select_ms``, ``warp_scan_ms`` and
