@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from numbers import Integral
 
 _TABLE = "border-collapse: collapse; border: none; margin: 0.3em 0"
 _CELL = "border: none; padding: 0.1em 1em 0.1em 0; text-align: left; vertical-align: top"
@@ -32,4 +33,4 @@ def megabytes(size: float) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, Integral) and not isinstance(value, bool) else str(value)

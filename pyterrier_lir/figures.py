@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ def new_figure(figsize: tuple[float, float]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    class Shown(Figure):
-        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-            page = io.BytesIO()
-            self.savefig(page, format="png")
-            width, height = (int(96 * inches) for inches in self.get_size_inches())  # CSS has 96 pixels to the inch
-            return page.getvalue(), {"width": width, "height": height}
+    figure = Figure(figsize=figsize, dpi=DPI, layout="constrained", facecolor="white")
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # unlike a class made here, it pickles
+    return figure
 
-    return Shown(figsize=figsize, dpi=DPI, layout="constrained", facecolor="white")
+
+def _png(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    page = io.BytesIO()
+    figure.savefig(page, format="png")
+    width, height = (int(96 * inches) for inches in figure.get_size_inches())  # CSS has 96 pixels to the inch
+    return page.getvalue(), {"width": width, "height": height}

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from pyterrier_lir.facts import megabytes
+
 if TYPE_CHECKING:
     from pyterrier_lir.experiment.run import Outcome
+
+# Columns that are shown where the results have them: heading, and what the caption says.
+_COSTS = {
+    "scored": ("scored", "“scored” is the mean number of documents scored per query."),
+    "index_mb": ("index", "“index” is the size of the index, in 10<sup>6</sup> bytes for MB."),
+}
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1f2430;--soft:#5d6473;--line:#dfe2e8;--paper:#fff;--card:#f6f7f9;
@@ -43,7 +51,8 @@ pre{background:var(--card);padding:.9rem 1.1rem;border-radius:.5rem;white-space:
 class Comparison(NamedTuple):
     """A system against the baseline in one measure.
 
-    ``mark`` is "+" or "-" where the mean is significantly better or worse, else blank; ``p`` is Holm-corrected.
+    ``mark`` is "+" or "-" where the mean is significantly better or worse, else blank; ``p`` is Holm-corrected, and NaN
+    where a single query leaves nothing to test.
     """
 
     mark: str
@@ -59,7 +68,7 @@ def compare(outcome: Outcome, name: str, measure: str, alpha: float = 0.05) -> C
         return None
     p = float(table.loc[name, f"{measure} p-value corrected"])
     better = table.loc[name, measure] > table.loc[outcome.baseline, measure]
-    mark = ("+" if better else "-") if p < alpha else ""  # equal rankings have no p-value: NaN is not smaller
+    mark = ("+" if better else "-") if p < alpha else ""  # NaN is not smaller
     return Comparison(mark, int(table.loc[name, f"{measure} +"]), int(table.loc[name, f"{measure} -"]), p)
 
 
@@ -97,35 +106,56 @@ def render(outcome: Outcome, plot: bytes) -> str:
 
 
 def _results(outcome: Outcome) -> str:
-    head = "".join(f"<th>{escape(name)}" for name in ["System", *outcome.measures, "encode ms", "retrieve ms"])
+    costs = {column: shown for column, shown in _COSTS.items() if column in outcome.results}
+    names = ["System", *outcome.measures, "encode ms", "retrieve ms", *(heading for heading, _ in costs.values())]
     rows = []
     for _, row in outcome.results.iterrows():
-        cells = [f"<td>{escape(row['name'])}", *(_measure(outcome, row, measure) for measure in outcome.measures)]
-        slow = f"<small>95%: {row['retrieve_ms_p95']:.2f}</small>"
-        cells += [f"<td>{row['encode_ms']:.2f}", f"<td>{row['retrieve_ms']:.2f}{slow}"]
-        rows.append("<tr>" + "".join(cells))
-    note = (
+        cells = [escape(row["name"]), *(_measure(outcome, row, measure) for measure in outcome.measures)]
+        slow = f"<small>95%: {_cost('retrieve_ms', row['retrieve_ms_p95'])}</small>"
+        cells += [_cost("encode_ms", row["encode_ms"]), _cost("retrieve_ms", row["retrieve_ms"]) + slow]
+        cells += [_cost(column, row[column]) for column in costs]
+        rows.append("<tr>" + "".join(f"<td>{cell}" for cell in cells))
+    notes = [
         "Times are milliseconds per query, one query at a time, after a warm-up: medians, and the 95th percentile "
-        "below. “encode” makes the query’s embeddings, “retrieve” goes from there to the ranking."
-    )
+        "below. “encode” makes the query’s embeddings, “retrieve” goes from there to the ranking.",
+        *(meaning for _, meaning in costs.values()),
+    ]
     if outcome.baseline:
-        note = (
+        notes.insert(
+            0,
             f"Below a value: queries better and worse than {escape(outcome.baseline)}, and ▲ or ▼ where the difference "
-            "is significant (paired t-test, Holm-corrected, p &lt; 0.05). Bold: the best. " + note
+            "is significant (paired t-test, Holm-corrected, p &lt; 0.05). Bold: the best, as printed.",
         )
-    return f"<div class=scroll><table><caption>{note}</caption><tr>{head}{''.join(rows)}</table></div>"
+    head = "".join(f"<th>{escape(name)}" for name in names)
+    return f"<div class=scroll><table><caption>{' '.join(notes)}</caption><tr>{head}{''.join(rows)}</table></div>"
+
+
+def _cost(column: str, value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    if column == "index_mb":
+        return megabytes(1e6 * value)
+    return f"{value:,.0f}" if column == "scored" else f"{value:.2f}"
 
 
 def _measure(outcome: Outcome, row: pd.Series[Any], measure: str) -> str:
     value = f"{row[measure]:.3f}"
-    if row[measure] == outcome.results[measure].max():
+    if value == f"{outcome.results[measure].max():.3f}":
         value = f"<span class=best>{value}</span>"
     found = compare(outcome, row["name"], measure)
     if found is None:
-        return f"<td>{value}" + ("<small>baseline</small>" if row["name"] == outcome.baseline else "")
+        return value + ("<small>baseline</small>" if row["name"] == outcome.baseline else "")
     mark = {"+": " <span class=up>▲</span>", "-": " <span class=down>▼</span>"}.get(found.mark, "")
-    chance = "identical" if pd.isna(found.p) else f"p {'&lt; 0.001' if found.p < 0.001 else f'= {found.p:.3f}'}"
-    return f"<td>{value}{mark}<small>+{found.wins} &minus;{found.losses}</small><small>{chance}</small>"
+    counts = f"<small>+{found.wins} &minus;{found.losses}</small>"
+    return f"{value}{mark}{counts}<small>{_chance(found)}</small>"
+
+
+def _chance(found: Comparison) -> str:
+    if not found.wins and not found.losses:
+        return "identical"
+    if pd.isna(found.p):
+        return "one query: no test"
+    return "p &lt; 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
 
 
 def _differences(outcome: Outcome) -> str:
