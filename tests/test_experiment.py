@@ -1,5 +1,6 @@
 """Experiments: reading systems, the first stage, honest times, the numbers, the plot and the report."""
 
+import dataclasses
 import html.parser
 import json
 import os
@@ -15,7 +16,8 @@ from ir_measures import AP, RR
 import pyterrier_lir as lir
 from pyterrier_lir.experiment import environment, first_stage, plots, run, systems, timing
 from pyterrier_lir.experiment.collection import JoinFields, open_collection, safe_name
-from pyterrier_lir.experiment.measuring import parse_measures
+from pyterrier_lir.experiment.inputs import parse_measures
+from pyterrier_lir.experiment.report import render
 from pyterrier_lir.experiment.systems import Parts, Spec, parse_systems
 
 TEXTS = {
@@ -350,8 +352,14 @@ def test_equal_rankings_are_no_difference(little, tmp_path):
     found = run.run_experiment(
         little, lir.ToyEncoder(), "exhaustive,exhaustive:num_results=5", "AP", folder=tmp_path, baseline="exhaustive"
     )
-    assert found.results["AP"].nunique() == 1
-    assert "identical" in found.save(tmp_path / "out").read_text()
+    assert found.results["AP"].nunique() == 1 and found.results["AP p-value"][1] == 1
+    report = found.save(tmp_path / "out").read_text()
+    assert "identical" in report and report.count("<span class=best>") == 2
+    documents, size = little.num_documents, found.results["index_mb"][0]
+    assert "<th>scored<th>index" in report and f"<td>{documents}<td>{1000 * size:,.1f} kB" in report
+    alone = found.results.assign(**{"AP +": [None, 1], "AP p-value corrected": np.nan, "scored": np.nan})
+    page = render(dataclasses.replace(found, results=alone), b"")
+    assert "one query: no test" in page and "identical" not in page and "<td>–<td>" in page
 
 
 @pytest.mark.parametrize("measures", ["nope", "", "nDCG@10,@3"])
@@ -442,6 +450,29 @@ def test_the_plot_shows_every_system_without_overlap(tmp_path):
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
+def test_long_names_are_broken_and_stay_in_the_frame():
+    long = "BM25 (k1=0.9, b=0.4) >> query encoder >> maxsim, $100 and $200"
+    figure = lir.tradeoff_plot(FRAME.assign(name=[long + name for name in "abcde"]))
+    figure.canvas.draw()  # places the names
+    (axes,), frame = figure.axes, figure.axes[0].get_window_extent()
+    for text in axes.texts:
+        box = _extent(text, figure)
+        assert "\n" in text.get_text() and frame.x0 <= box.x0 and box.x1 <= frame.x1 and not text.get_parse_math()
+
+
+def test_of_many_points_the_front_is_named():
+    many = pd.DataFrame({"name": [f"p{i}" for i in range(13)], "ms": range(1, 14), "AP": [0.1, 0.3, 0.2] + [0.25] * 10})
+    assert [text.get_text() for text in lir.tradeoff_plot(many, x="ms", y=AP).axes[0].texts] == ["p1", "p0"]
+    assert len(lir.tradeoff_plot(many[:12], x="ms", y="AP").axes[0].texts) == 12
+
+
+def test_systems_without_a_value_are_named_below():
+    figure = lir.tradeoff_plot(FRAME.assign(retrieve_ms=[np.nan, 2.0, 2.0, 50.0, 100.0]))
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["b", "c", "d", "e"]
+    assert figure._supxlabel.get_text() == "not shown, without retrieve_ms: a"
+    assert lir.tradeoff_plot(FRAME)._supxlabel is None
+
+
 def test_the_plot_leaves_pyplot_alone():
     import matplotlib.pyplot
 
@@ -451,7 +482,14 @@ def test_the_plot_leaves_pyplot_alone():
 
 @pytest.mark.parametrize(
     ("frame", "words"),
-    [(FRAME.drop(columns="nDCG@10"), "nDCG@10"), (FRAME[:0], "no rows"), (FRAME.assign(retrieve_ms=0.0), "positive")],
+    [
+        (FRAME.drop(columns="nDCG@10"), "nDCG@10"),
+        (FRAME[:0], "no rows"),
+        (FRAME.assign(retrieve_ms=[1, 2, 0, 4, 5]), "retrieve_ms of 'c' is 0; expected a positive number"),
+        (FRAME.assign(retrieve_ms=np.inf), "retrieve_ms of 'a' is inf"),
+        (FRAME.assign(retrieve_ms="fast"), "retrieve_ms of 'a' is 'fast'"),
+        (FRAME.assign(retrieve_ms=np.nan), "no system has both"),
+    ],
 )
 def test_what_cannot_be_plotted(frame, words):
     with pytest.raises(ValueError, match=words):

@@ -29,7 +29,8 @@ _AXES = {
     "encode_ms": "milliseconds to encode a query (median)",
     "index_mb": "index, 10^6 bytes",
     "bytes_per_doc": "bytes of the index per document",
-    "plaid_scored": "documents scored exactly per query (mean)",
+    "derived_mb": "derived beside the index, 10^6 bytes",
+    "scored": "documents scored per query (mean)",
 }
 
 
