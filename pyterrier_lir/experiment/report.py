@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Columns that are shown where the results have them: heading, and what the caption says.
 _COSTS = {
     "scored": ("scored", "“scored” is the mean number of documents scored per query."),
-    "index_mb": ("index", "“index” is the size of the index, in 10<sup>6</sup> bytes for MB."),
+    "index_mb": ("index", "“index” is the size of the index, and what the system derives from it and keeps beside it."),
 }
 
 _STYLE = """
@@ -114,6 +114,8 @@ def _results(outcome: Outcome) -> str:
         slow = f"<small>95%: {_cost('retrieve_ms', row['retrieve_ms_p95'])}</small>"
         cells += [_cost("encode_ms", row["encode_ms"]), _cost("retrieve_ms", row["retrieve_ms"]) + slow]
         cells += [_cost(column, row[column]) for column in costs]
+        if row.get("derived_mb", 0) > 0:
+            cells[-1] += f"<small>+ {megabytes(1e6 * row['derived_mb'])}</small>"
         rows.append("<tr>" + "".join(f"<td>{cell}" for cell in cells))
     notes = [
         "Times are milliseconds per query, one query at a time, after a warm-up: medians, and the 95th percentile "

@@ -210,10 +210,9 @@ def _about_encoder(encoder: Encoder) -> dict[str, Any]:
 
 
 def _about_index(index: LirIndex, seconds: float | None) -> dict[str, Any]:
-    files = [path for path in Path(index.path).rglob("*") if path.is_file()]  # type: ignore[arg-type]
     return {
         "documents": len(index), "dim": index.dim, "tokens": index.store.manifest["tokens"],
         **index.store.manifest["parameters"], "centroids": index.store.manifest["centroids"],
-        "megabytes": round(sum(f.stat().st_size for f in files) / 1e6, 1),
+        "megabytes": round(index.info()["megabytes"], 1),
         "seconds_to_make": seconds,
     }  # fmt: skip
