@@ -29,11 +29,11 @@ body{margin:0 auto;padding:3rem 1.5rem 4rem;max-width:62rem;background:var(--pap
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 h1{font-size:1.75rem;line-height:1.2;margin:0 0 .35rem;letter-spacing:-.01em}
 h2{font-size:1.1rem;margin:2.75rem 0 .75rem}h3{font-size:.95rem;margin:1.5rem 0 .25rem;font-weight:600}
-p{margin:.5rem 0;max-width:46rem}.soft,caption,figcaption{color:var(--soft);font-size:.875rem}
+p{margin:.5rem 0;max-width:46rem}.soft,figcaption{color:var(--soft);font-size:.875rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.925rem}
 th,td{padding:.45rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{font-weight:600;border-bottom:2px solid var(--line)}th:first-child,td:first-child{text-align:left;padding-left:0}
-td.wide{white-space:normal;text-align:left}caption{caption-side:bottom;text-align:left;padding-top:.75rem}
+td.wide{white-space:normal;text-align:left}
 td small{display:block;color:var(--soft);font-size:.75rem;line-height:1.3}.best{font-weight:700}
 .up{color:var(--up)}.down{color:var(--down)}
 figure{margin:0}figure img{width:100%;border-radius:.5rem;border:1px solid var(--line);background:#fff}
@@ -129,7 +129,7 @@ def _results(outcome: Outcome) -> str:
             "is significant (paired t-test, Holm-corrected, p &lt; 0.05). Bold: the best, as printed.",
         )
     head = "".join(f"<th>{escape(name)}" for name in names)
-    return f"<div class=scroll><table><caption>{' '.join(notes)}</caption><tr>{head}{''.join(rows)}</table></div>"
+    return f"<div class=scroll><table><tr>{head}{''.join(rows)}</table></div><p class=soft>{' '.join(notes)}</p>"
 
 
 def _cost(column: str, value: float) -> str:
