@@ -78,7 +78,7 @@ def page(paper: Paper, setting: Setting, results: pd.DataFrame, measures: Sequen
         "",
     ]
     for name, figures in elsewhere.items():
-        lines += [f"Published for another collection, {name}:", "", alone(figures, names), ""]
+        lines += [f"Published for another collection, {name}:", "", alone(figures), ""]
     lines += [
         "What differs:",
         "",
@@ -117,9 +117,9 @@ def beside(
     return markdown([*heading, *more], rows)
 
 
-def alone(published: Figures, names: Sequence[str]) -> str:
-    """The figures of a paper, with the measures that it has."""
-    there = [m for m in names if any(m in figures for figures in published.values())]
+def alone(published: Figures) -> str:
+    """The figures of a paper, with the measures that it has; the time stands last."""
+    there = sorted(dict.fromkeys(m for figures in published.values() for m in figures), key=lambda m: m == MS)
     rows = [[name, *(f"{f[m]:g}" if m in f else "" for m in there)] for name, f in published.items()]
     return markdown(["system", *there], rows)
 
