@@ -1,15 +1,21 @@
 """Token pooling: how many vectors a document needs.
 
-python benchmarks/reproduce/pooling.py --dataset irds:beir/scifact/test --encoder colbert-ir/colbertv2.0
+    python benchmarks/reproduce/pooling.py --dataset irds:beir/scifact/test --encoder colbert-ir/colbertv2.0
+
+What SciFact takes, estimated: 5,200 documents are 1.9 million tokens, so the first index, which keeps the vectors in 16
+bits, is 1.9 M x (256 + 64 + 4) bytes = 600 MB, and the nine made from it are 130 MB divided by their factors: 600 MB in
+all. Encoding is an hour at 100 GFLOP/s; hierarchical pooling is minutes, each exhaustive row is .1 s a query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import pyterrier as pt
-from kit import Paper, Setting, parser, run
+from kit import Setting, Systems, parser, run
+from page import Paper
 from pyterrier.measures import R, nDCG
 
 import pyterrier_lir as lir
@@ -28,27 +34,21 @@ PAPER = Paper(
 )
 
 
-def systems(setting: Setting) -> dict[str, pt.Transformer]:
-    options = {"num_results": 100, **setting.threads}
-    found = {"all tokens": _indexed(setting, "all", None).exhaustive(**options)}
-    for method, factors in FACTORS.items():
-        for factor in factors:
-            pooled = _indexed(setting, f"{method}-{factor}", lir.TokenPooling(factor, method=method))
-            found[f"{method}, factor {factor}"] = pooled.exhaustive(**options)
-    return found
+def pooled(setting: Setting, method: str, factor: int) -> pt.Transformer:
+    pooling, nbits = lir.TokenPooling(factor, method=method), setting.args.nbits
+    index = setting.reduced(f"pooling-{method}-{factor}-{nbits}bit", pooling, nbits=nbits)
+    return index.exhaustive(num_results=100, **setting.threads)
 
 
-def _indexed(setting: Setting, name: str, reduction: pt.Transformer | None) -> lir.LirIndex:
-    index = lir.LirIndex(setting.folder / f"pooling-{setting.encoder.fingerprint}-{setting.args.nbits}bit-{name}.lir")
-    if not index.built:
-        indexer = index.unseen() >> index.indexer(nbits=setting.args.nbits, resume=True, **setting.threads)
-        (indexer if reduction is None else reduction >> indexer).index(setting.index.get_corpus_iter())
-    return index
+SYSTEMS: Systems = {
+    "all tokens": partial(pooled, method="sequential", factor=1),
+    **{f"{m} factor {f}": partial(pooled, method=m, factor=f) for m, factors in FACTORS.items() for f in factors},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> pd.DataFrame:
-    args = parser(__doc__, keep_embs=True).parse_args(argv)
-    return run(PAPER, systems, [nDCG @ 10, R @ 100], args, columns=["index_mb", "bytes_per_doc"])
+    args = parser(__file__, __doc__, keep_embs=True).parse_args(argv)
+    return run(PAPER, SYSTEMS, [nDCG @ 10, R @ 100], args, columns=["index_mb", "bytes_per_doc"])
 
 
 if __name__ == "__main__":
