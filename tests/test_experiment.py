@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import json
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -357,6 +358,8 @@ def test_equal_rankings_are_no_difference(little, tmp_path):
     assert "identical" in report and report.count("<span class=best>") == 2
     documents, size = little.num_documents, found.results["index_mb"][0]
     assert "<th>scored<th>index" in report and f"<td>{documents}<td>{1000 * size:,.1f} kB" in report
+    close = found.results.assign(AP=[0.50004, 0.50001])  # equal as printed
+    assert render(dataclasses.replace(found, results=close), b"").count("<span class=best>0.500") == 2
     alone = found.results.assign(**{"AP +": [None, 1], "AP p-value corrected": np.nan, "scored": np.nan})
     page = render(dataclasses.replace(found, results=alone), b"")
     assert "one query: no test" in page and "identical" not in page and "<td>–<td>" in page
@@ -473,6 +476,37 @@ def test_systems_without_a_value_are_named_below():
     assert lir.tradeoff_plot(FRAME)._supxlabel is None
 
 
+def test_names_and_their_lines_cross_no_other_name():
+    grid = pd.DataFrame({
+        "name": [f"nprobe={i}, ndocs=512" for i in range(8)],
+        "ms": [13.4, 17.4, 12.2, 10.5, 12.5, 15.7, 16.2, 14.3],
+        "AP": [0.509, 0.527, 0.528, 0.513, 0.512, 0.518, 0.521, 0.519],
+    })  # fmt: skip
+    figure = lir.tradeoff_plot(grid, x="ms", y="AP")
+    figure.canvas.draw()
+    boxes = [_extent(text, figure) for text in figure.axes[0].texts]
+    lines = [text.arrow_patch.get_visible() for text in figure.axes[0].texts]
+    assert any(lines)
+    for i, text in enumerate(figure.axes[0].texts):
+        point = figure.axes[0].transData.transform(text.xy)
+        middle = (boxes[i].min + boxes[i].max) / 2
+        for j, box in enumerate(boxes):
+            assert i == j or not box.overlaps(boxes[i])
+            assert i == j or not lines[i] or not any(box.contains(*p) for p in np.linspace(point, middle, 200))
+
+
+def test_plots_can_be_kept():
+    figure = pickle.loads(pickle.dumps(lir.tradeoff_plot(FRAME)))
+    assert figure._repr_png_()[0].startswith(b"\x89PNG") and len(figure.axes[0].texts) == 5
+
+
+def test_the_front_of_columns_that_are_not_there():
+    renamed = FRAME.rename(columns={"nDCG@10": "AP"})
+    assert plots.pareto_front(renamed, y=AP).tolist() == [True, True, False, False, True]
+    with pytest.raises(ValueError, match=r"no column 'ms', only .*pareto_front\(results, x="):
+        plots.pareto_front(FRAME, "ms")
+
+
 def test_the_plot_leaves_pyplot_alone():
     import matplotlib.pyplot
 
@@ -487,6 +521,7 @@ def test_the_plot_leaves_pyplot_alone():
         (FRAME[:0], "no rows"),
         (FRAME.assign(retrieve_ms=[1, 2, 0, 4, 5]), "retrieve_ms of 'c' is 0; expected a positive number"),
         (FRAME.assign(retrieve_ms=np.inf), "retrieve_ms of 'a' is inf"),
+        (FRAME.assign(**{"nDCG@10": [0.1, np.inf, 0.1, 0.1, 0.1]}), "nDCG@10 of 'b' is inf; expected a finite number"),
         (FRAME.assign(retrieve_ms="fast"), "retrieve_ms of 'a' is 'fast'"),
         (FRAME.assign(retrieve_ms=np.nan), "no system has both"),
     ],

@@ -25,6 +25,7 @@ def test_everything_is_escaped_and_numbers_are_separated():
     page = facts_table("<b>", {"<i>": "a & b", "tokens": 1234567})
     assert "<b>&lt;b&gt;</b>" in page
     assert cells(page) == {"&lt;i&gt;": "a &amp; b", "tokens": "1,234,567"}
+    assert cells(facts_table("", {"n": np.int64(12345), "b": True})) == {"n": "12,345", "b": "True"}
 
 
 def test_it_sets_no_colours(index):

@@ -162,10 +162,10 @@ def _values(results: pd.DataFrame, column: str) -> Floats:
 
 
 def _style(axes: Axes, xlabel: str, ylabel: str, title: str | None) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=_GRID, lw=0.8, zorder=0)
     axes.set_axisbelow(True)
