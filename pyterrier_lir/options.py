@@ -7,12 +7,13 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Class = TypeVar("Class", bound=type)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def listed(function: Callable[..., Any]) -> Callable[..., Any]:
+def listed(function: Function) -> Function:
     """The same function, whose TypeError lists the options and names the one that was probably meant.
 
     Args:
@@ -33,7 +34,7 @@ def listed(function: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{shown}: {error}; expected named options: {', '.join(options)}.{meant}") from None
         return function(*args, **kwargs)
 
-    return call
+    return cast(Function, call)
 
 
 def signed(cls: Class) -> Class:

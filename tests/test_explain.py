@@ -202,6 +202,8 @@ def test_heatmap(index, tmp_path):
     other = lir.heatmap(row.to_dict(), title="a title", figsize=(9, 3))
     assert other.axes[0].get_title() == "a title"
     assert tuple(other.get_size_inches()) == (9, 3)
+    odd = {**row.to_dict(), "query_words": ["$a^{$", "$x_$"]}
+    lir.heatmap(odd, title="$1 and $2^{$").canvas.draw()  # formulas would be refused
 
 
 def test_highlight(index):

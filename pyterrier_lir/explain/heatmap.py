@@ -41,9 +41,9 @@ def heatmap(row: Mapping[str, Any], *, title: str | None = None, figsize: tuple[
     image = axes.imshow(matrix, cmap="Blues", aspect="auto", vmin=min(0, matrix.min()), vmax=max(1, matrix.max()))
     rows = np.flatnonzero(pos >= 0)
     axes.scatter(pos[rows], rows, s=9, color="#d1495b")
-    axes.set_xticks(range(len(doc_words)), doc_words, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(query_words)), query_words, fontsize=7)
-    axes.set_title(_title(row) if title is None else title, fontsize=8)
+    axes.set_xticks(range(len(doc_words)), doc_words, rotation=90, fontsize=7, parse_math=False)
+    axes.set_yticks(range(len(query_words)), query_words, fontsize=7, parse_math=False)
+    axes.set_title(_title(row) if title is None else title, fontsize=8, parse_math=False)
     figure.colorbar(image, ax=axes, label="similarity")
     return figure
 
