@@ -1,4 +1,4 @@
-"""Sweeps, costs beside measures, differences by query, and tables as papers print them."""
+"""Sweeps, costs beside measures, and tables as papers print them."""
 
 import re
 
@@ -11,9 +11,8 @@ from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 
 import pyterrier_lir as lir
-from pyterrier_lir.experiment import difference_plot, measure, table
-from pyterrier_lir.experiment.differences import differences
-from pyterrier_lir.experiment.measuring import counts, sizes
+from pyterrier_lir.experiment import measure, table
+from pyterrier_lir.experiment.costs import counts, sizes
 
 FRUIT = ["apple", "pear", "plum", "fig", "lime", "kiwi", "melon", "grape"]
 
@@ -342,42 +341,6 @@ def test_values_of_a_sweep_stay_what_they_are(fruit):
     found = lir.sweep(index.plaid, grid, topics, qrels, "AP", encoder=encoder, warm_up=0)
     assert found["ndocs"].tolist() == [None, None, 128, 128] and type(found["ndocs"][2]) is int
     assert found["nprobe"].dtype == int
-
-
-# --- differences ---------------------------------------------------------------------------------------------
-
-PERQUERY = pd.DataFrame({
-    "name": ["a"] * 5 + ["b"] * 5,
-    "qid": list("12345") * 2,
-    "AP": [0.5, 0.2, 0.9, 0.4, 0.3, 0.4, 0.2, 0.5, 0.6, 0.3],
-})  # fmt: skip
-
-
-def test_differences_are_sorted():
-    found = differences(PERQUERY, "a", "b", "AP")
-    assert found.index.tolist() == ["3", "1", "2", "5", "4"]
-    np.testing.assert_allclose(found, [0.4, 0.1, 0, 0, -0.2])
-    tidy = PERQUERY.assign(measure="AP").rename(columns={"AP": "value"})  # as pt.Experiment(perquery=True)
-    assert differences(tidy, "a", "b", "AP").equals(found)
-
-
-def test_the_difference_plot_counts_and_tests():
-    (axes,) = difference_plot(PERQUERY, "a", "b", "AP").axes
-    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [0.4, 0.1, 0, 0, -0.2])
-    p = ttest_rel(PERQUERY["AP"][:5], PERQUERY["AP"][5:]).pvalue
-    assert axes.get_title(loc="left") == f"2 wins, 2 ties, 1 losses; mean +0.060, paired t-test p = {p:.3f}"
-    (same,) = difference_plot(PERQUERY, "a", "a", "AP").axes
-    assert "0 wins, 5 ties, 0 losses" in same.get_title(loc="left") and "identical" in same.get_title(loc="left")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [(("c", "b", "AP"), "'c'"), (("a", "b", "RR"), "'RR'"), (("a", "d", "AP"), "share no query")],
-)
-def test_differences_that_are_not_there(arguments, words):
-    frame = pd.concat([PERQUERY, pd.DataFrame({"name": ["d"], "qid": ["99"], "AP": [1.0]})])
-    with pytest.raises(ValueError, match=words):
-        difference_plot(frame, *arguments)
 
 
 # --- tables --------------------------------------------------------------------------------------------------
