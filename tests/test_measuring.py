@@ -318,6 +318,7 @@ def test_a_sweep_over_indexes(fruit, tmp_path):
         ({"name": [1]}, ["'name'"]),
         ({"AP": [1]}, ["'AP'", "column"]),
         ({"retrieve_ms": [1]}, ["'retrieve_ms'", "column"]),
+        ({"bytes_per_doc": [1]}, ["'bytes_per_doc'", "column"]),
         ({"nprobe": 4}, ["nprobe=4", "[4]"]),
         ({"nprobe": [1, 2, 1]}, ["nprobe=1 more than once"]),
         ([1, 2], ["[1, 2]", "'nprobe'"]),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir.index.files import folder_size
+from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ def sizes(system: Any) -> dict[str, float]:
     if not used:
         return {}
     indexes = {index.path: index for index, _ in used}.values()
-    folders = {Path(str(index.path)) / "derived" / name for index, names in used for name in names}
+    folders = {Path(str(index.path)) / DERIVED / name for index, names in used for name in names}
     own = sum(index.info()["megabytes"] for index in indexes)
-    derived = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file()) / 1e6
+    derived = sum(map(folder_size, folders)) / 1e6
     documents = max(len(index) for index in indexes)
     return {"index_mb": own, "derived_mb": derived, "bytes_per_doc": 1e6 * (own + derived) / documents}
 

@@ -18,7 +18,10 @@ from pyterrier_lir.experiment.timing import WARM_UP
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
 
-_COLUMNS = ("name", "encode_ms", "retrieve_ms", "retrieve_ms_mean", "retrieve_ms_p95", "scored", "index_mb")
+_COLUMNS = (
+    "name", "encode_ms", "retrieve_ms", "retrieve_ms_mean", "retrieve_ms_p95", "scored", "index_mb", "derived_mb",
+    "bytes_per_doc",
+)  # fmt: skip
 
 
 @options.listed

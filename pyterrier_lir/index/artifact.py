@@ -14,7 +14,7 @@ import pyterrier as pt
 
 from pyterrier_lir import columns, options
 from pyterrier_lir.facts import facts_table, megabytes
-from pyterrier_lir.index import change, fit, manifest, scoring
+from pyterrier_lir.index import change, files, fit, manifest, scoring
 from pyterrier_lir.index.build import Parameters, abandon, build, interrupted
 from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.index.segment import Segment
@@ -776,7 +776,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
             "encoder": info["encoder"] or "not recorded",
             "vectors": vectors + (", and as they came (fp16)" if info["keep_embs"] else ""),
             "size": f"{megabytes(sum(info['bytes'].values()))}, {per_token}",
-            **{f"derived: {path.name}": megabytes(_folder_size(path)) for path in derived},
+            **{f"derived: {path.name}": megabytes(files.folder_size(path)) for path in derived},
             **({"advice": " ".join(info["advice"])} if info["advice"] else {}),
         }
 
@@ -795,10 +795,6 @@ class LirIndex(pt.Artifact, pt.Indexer):
 
     def _key(self) -> str:
         return str(self._directory.resolve())
-
-
-def _folder_size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class Info(dict[str, Any]):

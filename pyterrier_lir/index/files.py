@@ -233,6 +233,11 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
+def folder_size(path: Path) -> int:
+    """The bytes of all files in a folder; 0 where there is none."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
 def sha256(path: Path) -> str:
     """The hash of a file's content."""
     with path.open("rb") as file:
