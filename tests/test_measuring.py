@@ -212,6 +212,18 @@ def test_what_is_measured_shows_itself(fruit):
     assert "<td>exact</td>" in found._repr_html_() and len(found._repr_html_()) < 3000
 
 
+def test_qrels_are_checked_before_queries_are_encoded(fruit, monkeypatch):
+    encoder, index, topics, qrels = fruit
+    monkeypatch.setattr(lir.ToyEncoder, "encode_queries", lambda *_: pytest.fail("queries were encoded"))
+    wrong = qrels.assign(label=0.5)
+    for call in (
+        lambda: measure({"exact": index.exhaustive()}, topics, wrong, "AP", encoder=encoder),
+        lambda: lir.sweep(index.plaid, {"nprobe": [1]}, topics, wrong, "AP", encoder=encoder),
+    ):
+        with pytest.raises(ValueError, match="whole numbers"):
+            call()
+
+
 def test_no_cache_knows_the_first_query_that_is_timed(fruit):
     _encoder, _index, topics, qrels = fruit
     asked = []

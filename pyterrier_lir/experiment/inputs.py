@@ -40,8 +40,8 @@ def check_systems(systems: Mapping[str, pt.Transformer]) -> None:
             )
 
 
-def prepared(topics: pd.DataFrame, encoder: Encoder | None, *, warm_up: int) -> pd.DataFrame:
-    """The topics, with the embeddings of the queries where an encoder is given.
+def check_topics(topics: pd.DataFrame, encoder: Encoder | None, *, warm_up: int) -> pd.DataFrame:
+    """The topics, whose ``qid`` is text; nothing is encoded yet.
 
     Raises:
         ValueError: If there are no topics, or not in this form, or embeddings and an encoder.
@@ -66,7 +66,12 @@ def prepared(topics: pd.DataFrame, encoder: Encoder | None, *, warm_up: int) -> 
         raise ValueError(
             "the topics have query_embs and an encoder was given; expected one of them. Leave encoder= out."
         )
-    return encode(topics, encoder, warm_up=warm_up)
+    return topics
+
+
+def encoded(topics: pd.DataFrame, encoder: Encoder | None, *, warm_up: int) -> pd.DataFrame:
+    """The topics, with the embeddings of the queries where an encoder is given."""
+    return topics if encoder is None else encode(topics, encoder, warm_up=warm_up)
 
 
 def judgements(qrels: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pyterrier as pt
 
 from pyterrier_lir import options
 from pyterrier_lir.experiment.costs import counts, sizes
-from pyterrier_lir.experiment.inputs import baselines, check_systems, judgements, parse_measures, prepared
+from pyterrier_lir.experiment.inputs import baselines, check_systems, check_topics, encoded, judgements, parse_measures
 from pyterrier_lir.experiment.significance import check_correction, compared
 from pyterrier_lir.experiment.timing import WARM_UP, run_timed
 
@@ -107,8 +107,9 @@ def measure(
     check_systems(systems)
     check_correction(correction)
     measures, bases = parse_measures(eval_metrics), baselines(systems, baseline)
-    topics = prepared(topics, encoder, warm_up=warm_up)
+    topics = check_topics(topics, encoder, warm_up=warm_up)
     qrels = judgements(qrels, topics)
+    topics = encoded(topics, encoder, warm_up=warm_up)
     inputs = {name: topics[_columns(name, system, topics)] for name, system in systems.items()}
     costs, rankings, single = {}, {}, []
     for name, system in systems.items():

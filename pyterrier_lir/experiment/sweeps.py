@@ -11,7 +11,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import options
-from pyterrier_lir.experiment.inputs import judgements, parse_measures, prepared
+from pyterrier_lir.experiment.inputs import check_topics, encoded, judgements, parse_measures
 from pyterrier_lir.experiment.measuring import measure
 from pyterrier_lir.experiment.timing import WARM_UP
 
@@ -66,8 +66,9 @@ def sweep(
     values = _values(grid, [*_COLUMNS, *map(str, measures)])
     combinations = _combinations(make, values)
     pipelines = [make(**parameters) for parameters in combinations]
-    topics = prepared(topics, encoder, warm_up=warm_up)
+    topics = check_topics(topics, encoder, warm_up=warm_up)
     qrels = judgements(qrels, topics)
+    topics = encoded(topics, encoder, warm_up=warm_up)
     varying = [key for key in values if len(values[key]) > 1] or list(values)
     rows = []
     for parameters, pipeline in pt.tqdm(list(zip(combinations, pipelines, strict=True)), desc="sweep", unit="pipeline"):
