@@ -110,7 +110,7 @@ def documents(data: Any) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def ours(k_sim: int, d_proj: int, projection: str, docs: list[np.ndarray]) -> Callable[[], Any]:
     from pyterrier_lir.ragged import Ragged
-    from pyterrier_lir.retrieve.muvera import Fde, FdeEncoder
+    from pyterrier_lir.retrieve.fde import Fde, FdeEncoder
 
     fde = Fde(k_sim, d_proj, reps=20, final_dim=None, fill_empty=True, projection=projection, seed=0)
     encoder = FdeEncoder(fde, docs[0].shape[1], None, num_threads=1)

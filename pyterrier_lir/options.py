@@ -48,8 +48,28 @@ def listed_by(cls: Class) -> Class:
     """A class decorator: `listed` for the public methods."""
     for name, value in list(vars(cls).items()):
         if inspect.isfunction(value) and not name.startswith("_"):
+            value.__name__, value.__qualname__ = name, f"{cls.__qualname__}.{name}"
             setattr(cls, name, listed(value))
     return cls
+
+
+def taken_from(cls: type, some: type) -> Callable[[Function], Function]:
+    """A decorator for a function that ends in ``**options: Unpack[Some]``: shows them, with the class's defaults.
+
+    Args:
+        cls: The class to whose constructor the options are passed on.
+        some: The ``TypedDict`` that names them.
+    """
+    known = inspect.signature(cls).parameters
+    taken = [known[name] for name in some.__annotations__]
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = list(signature.parameters.values())[:-1]
+        function.__signature__ = signature.replace(parameters=[*own, *taken])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
 def _meant(error: str, options: list[str]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from pyterrier.measures import RR
 
 import pyterrier_lir as lir
-from pyterrier_lir.retrieve.muvera import MuveraRetriever
+from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
 from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
 from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
@@ -341,7 +341,7 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
     from pyterrier_lir.explain.alignment import Explain, TextExplain
     from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
-    from pyterrier_lir.index.artifact import Unseen
+    from pyterrier_lir.index.unseen import Unseen
     from pyterrier_lir.rerank.candidate_pruning import CandidatePruning
     from pyterrier_lir.rerank.corpus_graph import CorpusGraph
     from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
@@ -350,7 +350,8 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
     from pyterrier_lir.rerank.text import TextScorer
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
-    from pyterrier_lir.retrieve.muvera import Muvera, MuveraRetriever
+    from pyterrier_lir.retrieve.muvera import Muvera
+    from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
     from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
 
     classes = [

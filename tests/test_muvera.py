@@ -13,7 +13,8 @@ import pyterrier_lir as lir
 from pyterrier_lir import kernels
 from pyterrier_lir.ragged import Ragged
 from pyterrier_lir.retrieve import vectors
-from pyterrier_lir.retrieve.muvera import Encodings, Fde, FdeEncoder, draw
+from pyterrier_lir.retrieve.encodings import Encodings
+from pyterrier_lir.retrieve.fde import Fde, FdeEncoder, draw
 
 DIM = 16
 ANNS = ["flat", "hnsw", "pq", "ivfpq"]
@@ -463,7 +464,7 @@ def test_other_matrices_make_it_stale(tmp_path, topics, monkeypatch):
     """As a version of NumPy that draws other numbers from the same seed would."""
     build(tmp_path / "i", documents(60))
     before = lir.LirIndex(tmp_path / "i").muvera(reps=4)(topics)
-    monkeypatch.setattr("pyterrier_lir.retrieve.muvera.draw", lambda fde, dim: draw(fde._replace(seed=99), dim))
+    monkeypatch.setattr("pyterrier_lir.retrieve.fde.draw", lambda fde, dim: draw(fde._replace(seed=99), dim))
     after = lir.LirIndex(tmp_path / "i").muvera(reps=4)(topics)
     assert not after["score"].equals(before["score"])
     monkeypatch.undo()
@@ -494,8 +495,8 @@ def test_blocks_do_not_matter(index, monkeypatch):
 
     whole, count = encodings()
     assert count == 1
-    monkeypatch.setattr("pyterrier_lir.retrieve.muvera.TOKENS", 40)
-    monkeypatch.setattr("pyterrier_lir.retrieve.muvera.MEGABYTES", 0.005)
+    monkeypatch.setattr("pyterrier_lir.retrieve.encodings.TOKENS", 40)
+    monkeypatch.setattr("pyterrier_lir.retrieve.encodings.MEGABYTES", 0.005)
     small, count = encodings()
     assert count > 100
     np.testing.assert_array_equal(small[0], whole[0])

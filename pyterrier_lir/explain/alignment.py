@@ -107,7 +107,7 @@ class Explain(LirTransformer):
 
     LABEL = "Explain"
 
-    def __init__(self, index_: LirIndex | None = None, *, encoder: Encoder | None = None) -> None:
+    def __init__(self, index_: LirIndex | None = None, encoder: Encoder | None = None) -> None:
         if encoder is not None and not hasattr(encoder, "tokens"):
             raise ValueError(
                 f"encoder is {encoder!r}; expected the encoder that made the index: index.explain(encoder)."

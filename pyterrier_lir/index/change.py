@@ -7,7 +7,7 @@ segment of all that is left. Each change is one new manifest (see `manifest`), s
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def add(
             build.abandon(path)
 
 
-def delete(path: Path, docnos: Sequence[str], *, missing: str) -> int:
+def delete(path: Path, docnos: Collection[str], *, missing: str) -> int:
     """Marks documents as deleted.
 
     Args:
@@ -85,8 +85,12 @@ def delete(path: Path, docnos: Sequence[str], *, missing: str) -> int:
         FileNotFoundError: If there is no finished index.
         ValueError: If docnos are unknown, or if nothing would be left.
     """
+    if isinstance(docnos, str):
+        raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: index.delete([{docnos!r}]).")
+    if missing not in ("error", "drop"):
+        raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
     with _changing(path) as store:
-        docids = store.lookup(docnos, missing=missing)
+        docids = store.lookup(list(docnos), missing=missing)
         gone = np.union1d(store.deleted, docids[docids >= 0])
         count = len(gone) - len(store.deleted)
         if len(gone) == len(store):

@@ -64,7 +64,7 @@ PRESETS: dict[str, Callable[[int], Settings]] = {"measured": measured_settings, 
 
 
 class Plaid(Retriever):
-    """Retrieves by PLAID.
+    """Retrieves by PLAID: candidates from cells, centroid interaction, exact scores.
 
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
     Output: the columns of the query, and ``docno``, ``score``, ``rank``. Scores are those of ``index.exhaustive()``;

@@ -74,7 +74,7 @@ ALL_GROUPS = 1 << 15  # up to so many centroids, scoring all of them is quicker 
 
 
 class Warp(Retriever):
-    """Retrieves by WARP.
+    """Retrieves by WARP: all tokens of the probed cells, scored where they lie.
 
     ``score(D) = sum_i w_i (max over the tokens of D in the cells of row i of <q_i, d>, or m_i if there is none)``, over
     decompressed vectors that are not scaled back to unit length: scores are near those of ``index.exhaustive()``, but

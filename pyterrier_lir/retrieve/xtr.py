@@ -38,7 +38,7 @@ TOKEN_K = 10_000
 
 
 class Xtr(Retriever):
-    """Retrieves by XTR.
+    """Retrieves by XTR: documents are scored by their retrieved tokens alone.
 
     ``score(D) = sum_i w_i s_i(D) / sum_i w_i``, where ``s_i(D)`` is the largest product of row i with a retrieved token
     of D, or what is imputed. Tokens are compared by the vectors that ``index.exhaustive()`` scores, so that with

@@ -1,0 +1,190 @@
+"""MUVERA as a retriever: the query's encoding meets those of the documents, which are stored under ``derived/``.
+
+The encoding is in `fde`, what is stored in `encodings`, how it is searched in `vectors`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyterrier as pt
+
+from pyterrier_lir import frames, kernels
+from pyterrier_lir.frames import Query
+from pyterrier_lir.index.manifest import small_files
+from pyterrier_lir.index.scoring import threads
+from pyterrier_lir.retrieve import vectors
+from pyterrier_lir.retrieve.encodings import Encodings
+from pyterrier_lir.retrieve.fde import Fde, FdeEncoder
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
+
+if TYPE_CHECKING:
+    from pyterrier_lir.index import files
+    from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.segment import Segment
+    from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
+
+
+class MuveraRetriever(Retriever):
+    """Retrieves by MUVERA: encodes the query, and looks for the largest inner products with encoded documents.
+
+    ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below: rows of a query
+    meet the mean of a cell, not the best vector in it. The last term makes up for centring. As a ranking of its own it
+    is poor; ``>> index.maxsim()`` gives its candidates exact scores: ``index.muvera() % 200 >> index.maxsim()``. With
+    as many candidates as documents that is the ranking of exhaustive search.
+
+    Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
+    Output: the columns of the query, and ``docno``, ``score``, ``rank``; documents without tokens and queries without
+    rows give no results. Equal scores are in index order.
+
+    The first search encodes the stored vectors under ``derived/``, a block at a time, at thousands of documents a
+    second; so does the first one with other parameters. After the index has changed, ``"flat"`` encodes what is new;
+    the others are made again, but not for deletions, which they pass over. An encoding has ``size = reps *
+    2 ** k_sim * min(d_proj, dim)`` values, or ``final_dim``: 10,240 by default.
+
+    =========== ================== ========== =======================================================================
+    ``ann``     bytes per document by default
+    =========== ================== ========== =======================================================================
+    ``"flat"``  2 size             20,480     exact search, read by memory map
+    ``"hnsw"``  2 size + about 260 20,740     a graph, in memory; built on one thread, so that equal indexes give
+                                              equal bytes, which takes a second or two for a thousand documents
+    ``"pq"``    size / 8           1,280      PQ-256-8, 8 values in a byte; in memory, as 1024 size bytes of codebooks
+    ``"ivfpq"`` size / 8 + 8       1,288      the same, in the nearest of up to 256 clusters
+    =========== ================== ========== =======================================================================
+
+    Codebooks are trained on up to 5,120 documents, whose encodings are in memory then; that takes about a minute.
+
+    Args:
+        index_: The index.
+        num_results: Documents per query, k.
+        ann: How inner products are searched, as above. All but ``"flat"`` are done by FAISS, approximately.
+        k_sim: Hyperplanes of a repetition, which cut space into ``2 ** k_sim`` cells.
+        d_proj: Dimensions of a cell's block; None, or at least those of the vectors, for no projection.
+        reps: Repetitions.
+        final_dim: Values of the encoding after a final projection; None for none.
+        fill_empty: Whether empty cells of documents are filled with the nearest vector.
+        projection: ``"dense"``, random signs; ``"sparse"``, one sign per dimension.
+        center: Whether the mean of the index's centroids is subtracted from documents; many models put all vectors to
+            one side of the origin, where hyperplanes divide few of them.
+        seed: Of all that is random.
+        ef_search: Of ``"hnsw"``: length of the queue; at least k. None for 64 or k.
+        nprobe: Of ``"ivfpq"``: clusters to search; None for 16.
+        docnos: Search only these, whatever ``ann`` without leaving any out; None for all.
+        num_threads: Threads on the processor; None for all cores. FAISS searches one query on one thread.
+        stats: Adds ``muvera_encode_ms`` and ``muvera_search_ms`` to the rows of each query.
+
+    Raises:
+        ValueError: If the query's encoder or dimension is not the index's, if docnos are unknown, or if ``size`` is no
+            multiple of 8 where 8 values are to be a byte.
+
+    .. cite.dblp:: conf/nips/JayaramDHLM24
+    """
+
+    LABEL = "MUVERA"
+    STATS = ("muvera_encode_ms", "muvera_search_ms")
+
+    def __init__(
+        self,
+        index_: LirIndex,
+        *,
+        num_results: int = 1000,
+        ann: str = "flat",
+        k_sim: int = 5,
+        d_proj: int | None = 16,
+        reps: int = 20,
+        final_dim: int | None = None,
+        fill_empty: bool = True,
+        projection: str = "dense",
+        center: bool = True,
+        seed: int = 0,
+        ef_search: int | None = None,
+        nprobe: int | None = None,
+        docnos: Collection[str] | None = None,
+        num_threads: int | None = None,
+        stats: bool = False,
+    ) -> None:
+        frames.check_counts(num_results=num_results, ef_search=ef_search, nprobe=nprobe)
+        threads(num_threads)
+        if ann not in vectors.KINDS:
+            raise ValueError(f"ann is {ann!r}; expected one of {', '.join(map(repr, vectors.KINDS))}.")
+        for name, value, kind in (("ef_search", ef_search, "hnsw"), ("nprobe", nprobe, "ivfpq")):
+            if value is not None and ann != kind:
+                raise ValueError(f'{name} is {value}, but ann is {ann!r}; expected ann="{kind}". Leave {name} out.')
+        self.index_ = index_
+        self.num_results = num_results
+        self.ann = ann
+        self.k_sim = k_sim
+        self.d_proj = d_proj
+        self.reps = reps
+        self.final_dim = final_dim
+        self.fill_empty = fill_empty
+        self.projection = projection
+        self.center = center
+        self.seed = seed
+        self.ef_search = ef_search
+        self.nprobe = nprobe
+        self.docnos = frames.distinct_docnos(docnos)
+        self.num_threads = num_threads
+        self.stats = stats
+        Fde.of(self).check()
+
+    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
+        """Encodes one query and searches for it."""
+        parts = self._vectors(store)
+        clock = [time.perf_counter()]
+        encoder = self._encoder(store, num_threads)
+        (encoded,) = encoder.queries([(query.embs, query.weights)])
+        clock.append(time.perf_counter())
+        effort = self.ef_search or self.nprobe
+        hits = [part.search(encoded, self.num_results, wanted, effort, num_threads) for part in parts]
+        docids = np.concatenate([found for found, _ in hits])
+        products: Scores = np.concatenate([scores for _, scores in hits])
+        if len(hits) > 1:
+            top = kernels.top_k(products, self.num_results)
+            docids, products = docids[top], products[top]
+        clock.append(time.perf_counter())
+        scores = products / np.float32(self.reps) + np.float32(encoder.shift(query))
+        return Found(docids, scores, (1000 * np.diff(clock)).tolist())
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
+        """Fewer results of the same ranking; not from FAISS, which for fewer may choose other equal scores."""
+        if self.ann != "flat" or k >= self.num_results:
+            return None
+        return pt.inspect.transformer_apply_attributes(self, num_results=k)
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """The encodings, or what FAISS makes of them."""
+        return (f"muvera/{self.ann}-{Fde.of(self).name}{'-centred' if self.center else ''}",)
+
+    def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
+        return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
+
+    def _vectors(self, store: Store) -> list[vectors.Flat | vectors.Faiss]:
+        """What is searched: ``"flat"`` is a list for each segment, so that only new ones are encoded."""
+        (name,) = self.derived
+        parts = [part for part in store.parts() if part[1].num_tokens]
+        if self.ann != "flat":
+            return [self._derived(store, name, parts)]
+        return [self._derived(store, f"{name}/{part[1].folder.path.name}", [part]) for part in parts]
+
+    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | vectors.Faiss:
+        count = threads(self.num_threads)
+
+        def opened() -> vectors.Flat | vectors.Faiss:
+            encoder = self._encoder(store, count)
+            source = Encodings(store, parts, encoder)
+
+            def write(folder: files.Directory) -> None:
+                folder.meta["numpy"] = np.__version__  # which may have drawn the matrices differently
+                vectors.write(self.ann, source, folder, seed=self.seed, num_threads=count)
+
+            sources = small_files([segment.folder.path.name for _, segment in parts], store.manifest["codec"])
+            made_with = {"matrices": encoder.matrices.digest()}
+            return vectors.read(self.ann, source, store.derived(name, sources, write, made_with))
+
+        return store.once(name, opened)
