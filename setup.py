@@ -1,5 +1,6 @@
 """Builds pyterrier-lir; the compiled kernels are optional, NumPy does their work where they are missing."""
 
+import os
 import platform
 import re
 import warnings
@@ -17,13 +18,14 @@ COMPILE_FLAGS = [
     "-O3",
     "-ffp-contract=off",
     "-fvisibility=hidden",
+    "-g0",  # Python's own flags ask for debug information, which takes a quarter of the time
     "-pthread",
     "-Wall",
     "-Wextra",
 ]
 
 # One extension module per instruction set. To add one (say "sapphirerapids", which so far would bring nothing):
-# name it here, say in `supported` of src/bind.cpp which processors run it, and list it in kernels/__init__.py.
+# name it here, say in `supported` of src/module.cpp which processors run it, and list it in kernels/__init__.py.
 X86_64 = {
     "_x86_64_v2": ["-march=x86-64-v2"],
     "_x86_64_v3": ["-march=x86-64-v3"],
@@ -43,7 +45,7 @@ def kernel_extensions() -> list[Extension]:
     return [
         Extension(
             f"pyterrier_lir.kernels.{name}",
-            sources=[str(KERNELS / "src" / "bind.cpp")],
+            sources=[str(KERNELS / "src" / "module.cpp")],
             depends=[str(path.relative_to(ROOT)) for path in sorted((ROOT / KERNELS / "src").glob("*.hpp"))],
             include_dirs=[pybind11.get_include()],
             define_macros=[("LIR_MODULE", name)],
@@ -104,6 +106,7 @@ setup(
         "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*"],
     },
     ext_modules=kernel_extensions(),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},  # one compiler for each extension
     install_requires=[
         "python-terrier>=1.0",
         "pyterrier>=1.1",
