@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Public name -> module that defines it. Resolved on first use (PEP 562), so that `import pyterrier_lir`
 # loads neither torch nor any other heavy library.
 _HOMES = {
+    "LateChunking": "encode.late_chunking",
     "LateInteractionEncoder": "encode.late_interaction",
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
@@ -25,6 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "LateChunking",
     "LateInteractionEncoder",
     "LirIndex",
     "MaxSim",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from pyterrier_lir.encode.late_chunking import LateChunking
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Number
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyterrier as pt
 
@@ -21,6 +22,21 @@ class Encoded(NamedTuple):
 
     embs: Floats
     tok_ids: Ints
+
+
+class Located(NamedTuple):
+    """One encoded text whose rows know where they stand in it.
+
+    Attributes:
+        embs: float32 ``(n, dim)``, as of `Encoded`.
+        tok_ids: int32 ``(n,)``, as of `Encoded`.
+        spans: int32 ``(n, 2)``: the first character of each row's token in the text, and the one behind its last;
+            (-1, -1) for rows that stand for no part of it, such as [CLS] and markers.
+    """
+
+    embs: Floats
+    tok_ids: Ints
+    spans: Ints
 
 
 class Encoder(LirTransformer):
@@ -58,6 +74,21 @@ class Encoder(LirTransformer):
     @abstractmethod
     def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
         """Encodes document texts, in their order; a blank text has no rows."""
+
+    def locate_docs(self, texts: Sequence[str]) -> list[Located]:
+        """As `encode_docs`, with the characters that each row stands for; here it is not known of any."""
+        return [Located(*row, np.full((len(row.embs), 2), -1, np.int32)) for row in self.encode_docs(texts)]
+
+    def token_spans(self, text: str) -> Ints:
+        """The characters of each token of a text, none cut off and no special ones: int32 ``(n, 2)``."""
+        raise ValueError(
+            f"{self!r} does not say which characters its tokens stand for; expected an encoder with token_spans, such "
+            "as LateInteractionEncoder."
+        )
+
+    def capacity(self) -> int | None:
+        """How many tokens of a document's text are encoded at most; None where there is no limit."""
+        return None
 
     def tokens(self, ids: Ints) -> list[str]:
         """The token of each vocabulary id; its number, where the encoder knows no words."""

@@ -126,6 +126,13 @@ def project(model: MultiVectorEncoder, matrix: Floats) -> None:
     model.insert(next(i for i, module in enumerate(model) if isinstance(module, MultiVectorMask)), dense)
 
 
+def pools(model: MultiVectorEncoder, task: str) -> bool:
+    """Whether the checkpoint itself pools the tokens of ``"query"`` or ``"document"``."""
+    from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
+
+    return any(isinstance(module, BaseTokenPooling) and module.applies_to(task) for module in model)
+
+
 def lengths(model: MultiVectorEncoder) -> tuple[int, int]:
     """How many tokens, special ones included, a query and a document can have at most.
 

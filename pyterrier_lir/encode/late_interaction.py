@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ import numpy as np
 import pyterrier as pt
 
 from pyterrier_lir.columns import Ints
-from pyterrier_lir.encode import checkpoint
-from pyterrier_lir.encode.base import Encoded, Encoder, check_texts
+from pyterrier_lir.encode import checkpoint, offsets
+from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -234,6 +234,28 @@ class LateInteractionEncoder(Encoder):
         """
         return self._encode(texts, "document")
 
+    def locate_docs(self, texts: Sequence[str]) -> list[Located]:
+        """As `encode_docs`, with the characters that each row stands for.
+
+        Raises:
+            ValueError: If the checkpoint pools tokens, or its tokenizer does not say where tokens stand.
+        """
+        check_texts(texts)
+        model = self.load()
+        offsets.check(model)
+        located = [offsets.nothing(self.embedding_dim)] * len(texts)
+        for i, output in self._outputs(texts, "document", processing_kwargs=offsets.ASK):
+            located[i] = offsets.located_rows(output, texts[i], len(offsets.prompt(model)))
+        return located
+
+    def token_spans(self, text: str) -> Ints:
+        """The characters of each token of a text, none cut off and no special ones: int32 ``(n, 2)``. Loads the model."""
+        return offsets.token_spans(self.load(), text)
+
+    def capacity(self) -> int:
+        """The document length without special tokens and prompt. Loads the model."""
+        return offsets.capacity(self.load())
+
     def tokens(self, ids: Ints) -> list[str]:
         """The vocabulary's token of each id; ``""`` for ids below 0. Loads the model."""
         tokenizer = self.load().tokenizer
@@ -290,13 +312,19 @@ class LateInteractionEncoder(Encoder):
         return {**self.__dict__, "_loaded": None, "_pool": None}  # another process loads its own
 
     def _encode(self, texts: Sequence[str], task: str) -> list[Encoded]:
-        """Encodes batch by batch, longest texts first, and keeps the rows of real tokens only."""
+        """Keeps the rows of real tokens only; a blank text has none."""
         check_texts(texts)
-        model = self.load()
+        pooled = checkpoint.pools(self.load(), task)
         encoded = [Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))] * len(texts)
+        for i, output in self._outputs(texts, task):
+            encoded[i] = _real_rows(output, pooled)
+        return encoded
+
+    def _outputs(self, texts: Sequence[str], task: str, **asked: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What the model gives for each text that is not blank, padded, batch by batch, longest texts first."""
+        model = self.load()
         order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: -len(texts[i]))
         encode = model.encode_query if task == "query" else model.encode_document
-        pooled = _is_pooled(model, task)
         step = self.batch_size * (len(self.device) if isinstance(self.device, list) else 1)
         with pt.tqdm(total=len(order), unit=" texts", desc="Encoding", disable=not self.verbose) as progress:
             for start in range(0, len(order), step):
@@ -309,11 +337,10 @@ class LateInteractionEncoder(Encoder):
                     show_progress_bar=False,
                     pool=self._pool,
                     chunk_size=self.batch_size,
+                    **asked,
                 )
-                for i, output in zip(batch, outputs, strict=True):
-                    encoded[i] = _real_rows(output, pooled)
+                yield from zip(batch, outputs, strict=True)
                 progress.update(len(batch))
-        return encoded
 
     def _short_name(self) -> str:
         """The model's name for the fingerprint; a folder may be renamed, so it goes by its architecture."""
@@ -350,12 +377,6 @@ class LateInteractionEncoder(Encoder):
             raise ValueError(f"prompts for {sorted(unknown)}; expected the keys 'query' and 'document' only.")
         if {"dtype", "torch_dtype"} & set(self.model_kwargs or ()):
             raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
-
-
-def _is_pooled(model: MultiVectorEncoder, task: str) -> bool:
-    from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
-
-    return any(isinstance(module, BaseTokenPooling) and module.applies_to(task) for module in model)
 
 
 def _real_rows(output: dict[str, Any], pooled: bool) -> Encoded:

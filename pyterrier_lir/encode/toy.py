@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pyterrier_lir.columns import Ints
-from pyterrier_lir.encode.base import Encoded, Encoder, check_texts
+from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
 
 _WORD = re.compile(r"\w+")
 
@@ -63,6 +63,15 @@ class ToyEncoder(Encoder):
         """As `encode_queries`: a word has one vector, wherever it stands."""
         return self.encode_queries(texts)
 
+    def locate_docs(self, texts: Sequence[str]) -> list[Located]:
+        """As `encode_docs`, with the characters of each word."""
+        check_texts(texts)
+        return [Located(*self._encode(text), self.token_spans(text)) for text in texts]
+
+    def token_spans(self, text: str) -> Ints:
+        """The characters of each word: int32 ``(n, 2)``."""
+        return np.array([match.span() for match in _WORD.finditer(text)], np.int32).reshape(-1, 2)
+
     def tokens(self, ids: Ints) -> list[str]:
         """The word of each id; of words that this encoder has not met, the number."""
         return [self._words.get(int(i), f"#{i}") for i in ids]
@@ -72,7 +81,7 @@ class ToyEncoder(Encoder):
         return {"dimensions": self.dim, "fingerprint": self.fingerprint}
 
     def _encode(self, text: str) -> Encoded:
-        words = _WORD.findall(text.lower())
+        words = [word.lower() for word in _WORD.findall(text)]
         self._words |= {_word_id(word): word for word in words}
         embs = np.stack([self._vector(word) for word in words]) if words else np.zeros((0, self.dim), np.float32)
         return Encoded(embs, np.array([_word_id(word) for word in words], dtype=np.int32))
