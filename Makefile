@@ -7,12 +7,14 @@
 #
 # LIR_LIMIT    a folder with LIMIT's small set (corpus.jsonl, queries.jsonl, qrels.jsonl of google-deepmind/limit), for
 #              notebook 10; the outputs that are stored were made with it. Empty: that part is left out
+# LIR_MEDQUAD  a folder with MedQuAD as notebooks/longer.py reads it, for notebook 14. Empty: docstrings take its place
 # TORCH_INDEX  where pip looks for torch, for example https://download.pytorch.org/whl/cpu; empty: where it always looks
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 LIR_LIMIT ?=
+LIR_MEDQUAD ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: demo test lint docs notebooks benchmark engines peers clean
@@ -33,7 +35,8 @@ docs: $(VENV)/.installed-docs
 
 notebooks: $(VENV)/.installed-test
 	rm -rf notebooks/.cache
-	LIR_LIMIT=$(and $(LIR_LIMIT),$(abspath $(LIR_LIMIT))) $(VENV)/bin/python notebooks/execute.py
+	LIR_LIMIT=$(and $(LIR_LIMIT),$(abspath $(LIR_LIMIT))) \
+	LIR_MEDQUAD=$(and $(LIR_MEDQUAD),$(abspath $(LIR_MEDQUAD))) $(VENV)/bin/python notebooks/execute.py
 
 benchmark: $(VENV)/.installed-test
 	$(PIP) maxsim-cpu

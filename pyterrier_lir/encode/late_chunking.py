@@ -28,7 +28,7 @@ _WORD = re.compile(r"\S+")
 
 
 class LateChunking(LirTransformer):
-    """Encodes documents whole and cuts their token vectors into passages, each of which knows the whole.
+    r"""Encodes documents whole and cuts their token vectors into passages, each of which knows the whole.
 
     ============================== ==============================================================================
     input columns                  output: one row per passage
@@ -37,8 +37,8 @@ class LateChunking(LirTransformer):
                                    so that ``pt.text.max_passage()`` finds the documents again
     the encoder's text fields      the text of the passage; of several fields the last has it, the others are blank
     ``chunk_spans`` (optional)     left out
-    \\                              ``chunk_start``, ``chunk_end``: int, the passage's characters in the text
-    \\                              ``doc_embs, doc_tok_ids, doc_encoder``, as of ``encoder.doc_encoder()``
+    \                               ``chunk_start``, ``chunk_end``: int, the passage's characters in the text
+    \                               ``doc_embs, doc_tok_ids, doc_encoder``, as of ``encoder.doc_encoder()``
     ============================== ==============================================================================
 
     A passage begins every ``stride`` units; the last one may be shorter, and no text is left out. Where there is a

@@ -249,7 +249,7 @@ class LateInteractionEncoder(Encoder):
         return located
 
     def token_spans(self, text: str) -> Ints:
-        """The characters of each token of a text, none cut off and no special ones: int32 ``(n, 2)``. Loads the model."""
+        """The characters of each token of a text, none cut off and no special ones: int32 ``(n, 2)``."""
         return offsets.token_spans(self.load(), text)
 
     def capacity(self) -> int:

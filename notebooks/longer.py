@@ -1,0 +1,50 @@
+"""What notebook 14 searches: MedQuAD's judged answers, where `LIR_MEDQUAD` names their folder, else docstrings.
+
+The folder holds `corpus.jsonl.gz` (docno, title, text), `queries.tsv` and `qrels` (TREC format, grades 0 to 3) of
+MedQuAD (github.com/abachaa/MedQuAD, CC BY 4.0) with the questions of TREC 2017 LiveQA-Med.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import prepared
+import pyterrier as pt
+
+RELEVANT = 2 if os.environ.get("LIR_MEDQUAD") else 1
+MOST = 500  # documents of MedQuAD: all relevant ones, and the longest of the others
+
+
+def collection() -> tuple[list[dict[str, str]], pd.DataFrame, pd.DataFrame]:
+    """Documents, topics and judgements; of docstrings the longest, which are few where few are asked for."""
+    medquad = os.environ.get("LIR_MEDQUAD")
+    if medquad:
+        return _medquad(Path(medquad))
+    topics, qrels, corpus = prepared.collection()
+    corpus = sorted(corpus, key=lambda document: -len(document["text"]))[:60]
+    qrels = qrels[qrels["docno"].isin({document["docno"] for document in corpus})].reset_index(drop=True)
+    return corpus, topics[topics["qid"].isin(qrels["qid"])].reset_index(drop=True), qrels
+
+
+def folder(corpus: list[dict[str, str]]) -> Path:
+    """Where the notebook keeps its indexes."""
+    return prepared.CACHE / f"longer-{'medquad' if os.environ.get('LIR_MEDQUAD') else 'pydoc'}-{len(corpus)}"
+
+
+def _medquad(path: Path) -> tuple[list[dict[str, str]], pd.DataFrame, pd.DataFrame]:
+    qrels = pt.io.read_qrels(str(path / "qrels"))
+    topics = pd.read_csv(path / "queries.tsv", sep="\t", names=["qid", "query"], dtype=str)
+    relevant = set(qrels.loc[qrels["label"] >= RELEVANT, "docno"])
+    judged = set(qrels["docno"])
+    with gzip.open(path / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        found = [document for document in map(json.loads, file) if document["docno"] in judged]
+    found.sort(key=lambda document: (document["docno"] not in relevant, -len(document["text"])))
+    corpus = [{"docno": d["docno"], "text": f"{d['title']}. {d['text']}"} for d in found[:MOST]]
+    qrels = qrels[qrels["docno"].isin({document["docno"] for document in corpus})]
+    answered = set(qrels.loc[qrels["label"] >= RELEVANT, "qid"])
+    topics = topics[topics["qid"].isin(answered)].reset_index(drop=True)
+    return corpus, topics, qrels[qrels["qid"].isin(answered)].reset_index(drop=True)
