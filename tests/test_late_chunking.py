@@ -56,6 +56,19 @@ def test_words_and_tokens_differ():
     assert cut == {"tokens": ["well-known", "facts, all"], "words": ["well-known facts,", "all"]}
 
 
+def test_no_word_is_cut(minilm):
+    text = "we disliked uninterestingness there"
+    assert [minilm.tokens(row.tok_ids)[1:-1] for row in minilm.encode_docs([text])] == [
+        ["we", "disliked", "un", "##int", "##eres", "##ting", "##ness", "there"]
+    ]
+    inp = pd.DataFrame({"docno": ["d"], "text": [text]})
+    cut = lir.LateChunking(minilm, length=4)(inp)[
+        "text"
+    ].tolist()  # the second begins with its third token, not its fifth
+    assert cut == ["we disliked", "uninterestingness there"]
+    assert lir.LateChunking(minilm, length=2)(inp)["text"].tolist() == ["we disliked", "uninterestingness there"]
+
+
 def test_passages_are_those_of_pyterriers_sliding_but_for_the_end_that_it_leaves_out():
     chunking = lir.LateChunking(TOY, length=3, stride=2, unit="words")
     sliding = pt.text.sliding("text", length=3, stride=2, prepend_attr=None)

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_lir import columns, frames
+from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode.base import Encoder, Located
-from pyterrier_lir.encode.windows import Window, windows_of
+from pyterrier_lir.encode.windows import Window, windows_of, word_start
 from pyterrier_lir.transformer import LirTransformer
 
 UNITS = ("tokens", "words")
@@ -41,10 +42,11 @@ class LateChunking(LirTransformer):
     \                               ``doc_embs, doc_tok_ids, doc_encoder``, as of ``encoder.doc_encoder()``
     ============================== ==============================================================================
 
-    A passage begins every ``stride`` units; the last one may be shorter, and no text is left out. Where there is a
-    column ``chunk_spans``, its lists of (start, end) say which characters are passages instead: sentences, sections.
-    The rows that stand for no text ([CLS], the marker, [SEP]) are part of every passage, as if it had been encoded by
-    itself; with one passage for the whole text the rows are those of ``encoder.doc_encoder()``.
+    A passage begins every ``stride`` units, or a little earlier, so that no word is cut; the last one may be shorter,
+    and no text is left out. Where there is a column ``chunk_spans``, its lists of (start, end) say which characters are
+    passages instead: sentences, sections. The rows that stand for no text ([CLS], the marker, [SEP]) are part of every
+    passage, as if it had been encoded by itself; with one passage for the whole text the rows are those of
+    ``encoder.doc_encoder()``.
 
     A text of more tokens than the model takes is encoded in windows of ``window`` tokens, of which each repeats the
     last ``overlap`` tokens of that before; a row comes from the window in which its token is further from the edge.
@@ -118,9 +120,12 @@ class LateChunking(LirTransformer):
             units = np.array([match.span() for match in _WORD.finditer(text)], np.int32).reshape(-1, 2)
         else:
             units = self.encoder.token_spans(text)
-        stride = self.stride or self.length
-        starts = [i for i in range(0, len(units), stride) if i == 0 or i + self.length - stride < len(units)]
-        return [(int(units[i, 0]), int(units[i : i + self.length, 1].max())) for i in starts]
+        count, stride = len(units), self.stride or self.length
+        starts = (i for i in range(0, count, stride) if i == 0 or i + self.length - stride < count)
+        ranges = ((word_start(text, units, i), _border(text, units, i + self.length)) for i in starts)
+        # a word of more tokens than a passage has makes ranges empty, or repeats them
+        distinct = dict.fromkeys((first, last) for first, last in ranges if first < last)
+        return [(int(units[first, 0]), int(units[first:last, 1].max())) for first, last in distinct]
 
     def _encoded(self, texts: Sequence[str]) -> list[list[tuple[Window, Located]]]:
         """The windows of each text, encoded in common batches, with spans that count in the text."""
@@ -155,6 +160,10 @@ class Passages(LirTransformer):
         frames.check_columns(inp, self, ["docno", *encoder.text_fields()])
         texts = encoder.document_texts(inp)
         return _passage_rows(inp, texts, self.chunking.spans(inp, texts), encoder.text_fields())
+
+
+def _border(text: str, units: Ints, unit: int) -> int:
+    return word_start(text, units, unit) if unit < len(units) else len(units)
 
 
 def _moved(row: Located, start: int) -> Located:

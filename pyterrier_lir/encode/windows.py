@@ -40,8 +40,8 @@ def windows_of(text: str, encoder: Encoder, size: int | None, overlap: int | Non
         start = int(tokens[begin, 0]) if begin else 0
         if end >= len(tokens):
             return [*windows, Window(start, len(text), first, len(text))]
-        following = max(begin + 1, _word_start(text, tokens, end - shared))
-        border = int(tokens[_word_start(text, tokens, (following + end) // 2, least=following), 0])
+        following = max(begin + 1, word_start(text, tokens, end - shared))
+        border = int(tokens[word_start(text, tokens, (following + end) // 2, least=following), 0])
         windows.append(Window(start, int(tokens[end - 1, 1]), first, border))
         first, begin = border, following
 
@@ -54,7 +54,7 @@ def _fitting(text: str, tokens: Ints, begin: int, size: int, encoder: Encoder) -
     return end
 
 
-def _word_start(text: str, tokens: Ints, token: int, *, least: int = 0) -> int:
+def word_start(text: str, tokens: Ints, token: int, *, least: int = 0) -> int:
     """The last token up to ``token`` that begins a word, if one of the 32 before it does."""
     for candidate in range(min(token, len(tokens) - 1), max(least, token - 32) - 1, -1):
         if candidate == 0 or text[tokens[candidate, 0] - 1].isspace():
