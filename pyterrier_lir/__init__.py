@@ -16,6 +16,7 @@ _HOMES = {
     "MaxSim": "rerank.maxsim",
     "Muvera": "retrieve.muvera",
     "PlaidFolder": "index.plaid_folder",
+    "SearchTool": "agents.search_tool",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
@@ -32,6 +33,7 @@ __all__ = [
     "MaxSim",
     "Muvera",
     "PlaidFolder",
+    "SearchTool",
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from pyterrier_lir.agents.search_tool import SearchTool
     from pyterrier_lir.encode.late_chunking import LateChunking
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
@@ -58,7 +61,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("experiment", "explain", "feedback", "reduce", "rerank")
+_ROOMS = ("adapters", "agents", "experiment", "explain", "feedback", "reduce", "rerank")
 
 
 def __getattr__(name: str) -> Any:

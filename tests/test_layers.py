@@ -35,7 +35,7 @@ DELEGATES = {
     "encode/late_interaction.py": {"feedback"},
     "encode/base.py": {"rerank", "explain"},
 }
-ANYTHING = {"experiment", "datasets", "__main__"}  # may import all; nobody imports them
+ANYTHING = {"experiment", "datasets", "agents", "adapters", "__main__"}  # may import all; nobody imports them
 # heavy library -> rooms in which it may be imported, inside functions only
 HEAVY = {
     "torch": {"encode", "retrieve", "rerank", "index", "kernels", "experiment", "__main__"},

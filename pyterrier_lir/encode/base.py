@@ -13,6 +13,7 @@ import pyterrier as pt
 
 from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.encode.instructions import INSTRUCTION, joined
 from pyterrier_lir.facts import facts_table
 from pyterrier_lir.transformer import LirTransformer
 
@@ -47,7 +48,8 @@ class Encoder(LirTransformer):
     ============================== =============================================================
     input columns                  output
     ============================== =============================================================
-    ``qid, query``                 adds ``query_embs, query_tok_ids, query_encoder``
+    ``qid, query``                 adds ``query_embs, query_tok_ids, query_encoder``; a column ``instruction``, if
+                                   there is one, is encoded with the query, as the checkpoint asks
     ``docno, text``                adds ``doc_embs, doc_tok_ids, doc_encoder``
     ``qid, query, docno, text``    ``score`` and ``rank``, as `text_scorer`
     ============================== =============================================================
@@ -122,6 +124,18 @@ class Encoder(LirTransformer):
             v.result_frame(["query", *self.text_fields()], mode="text_scorer")
         return getattr(self, v.mode)().transform(inp)
 
+    def query_texts(self, frame: pd.DataFrame) -> list[str]:
+        """The query of each row as it is encoded: with its ``instruction``, where there is one."""
+        queries = [_clean(text) for text in frame["query"]]
+        if INSTRUCTION not in frame.columns:
+            return queries
+        pairs = zip(map(_clean, frame[INSTRUCTION]), queries, strict=True)
+        return [self.instructed(instruction, query) if instruction else query for instruction, query in pairs]
+
+    def instructed(self, instruction: str, query: str) -> str:
+        """A query with its instruction: ``"{instruction} {query}"``, unless an encoder says otherwise."""
+        return joined(instruction, query)
+
     def document_texts(self, frame: pd.DataFrame) -> list[str]:
         """The text of each row: the text fields, joined by a blank; missing or empty fields leave no blank."""
         fields = [frame[field].tolist() for field in self.text_fields()]
@@ -145,7 +159,8 @@ class QueryEncoder(LirTransformer):
     After retrieval the queries of the last frame are remembered: adaptive re-rankers such as pyterrier-adaptive's GAR
     send a query's documents in many frames, and with nothing but its text.
 
-    Expected columns: ``query``. Adds ``query_embs``, ``query_tok_ids``, ``query_encoder``.
+    Expected columns: ``query``; ``instruction`` is honoured if it is there, and blank where a query has none. Adds
+    ``query_embs``, ``query_tok_ids``, ``query_encoder``.
     """
 
     LABEL = "Query Encoder"
@@ -160,7 +175,7 @@ class QueryEncoder(LirTransformer):
         with frames.validated(inp, self) as v:
             v.query_frame(["query"])
             v.result_frame(["query"])
-        texts = [_clean(text) for text in inp["query"]]
+        texts = self.encoder.query_texts(inp)
         known = self._remembered if "docno" in inp.columns else {}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         encoded = known | dict(zip(new, self.encoder.encode_queries(new) if new else [], strict=True))

@@ -100,7 +100,7 @@ class LateChunking(LirTransformer):
         frames.check_columns(inp, self, ["docno", *self.encoder.text_fields()])
         texts = self.encoder.document_texts(inp)
         spans = self.spans(inp, texts)
-        documents = self._encoded(texts) if len(inp) else []
+        documents = _in_windows(self.encoder, texts, self.window, self.overlap) if len(inp) else []
         cut = [_cut(documents[i], start, end) for i, chunks in enumerate(spans) for start, end in chunks]
         out = _passage_rows(inp, texts, spans, self.encoder.text_fields())
         return out.assign(
@@ -127,17 +127,6 @@ class LateChunking(LirTransformer):
         distinct = dict.fromkeys((first, last) for first, last in ranges if first < last)
         return [(int(units[first, 0]), int(units[first:last, 1].max())) for first, last in distinct]
 
-    def _encoded(self, texts: Sequence[str]) -> list[list[tuple[Window, Located]]]:
-        """The windows of each text, encoded in common batches, with spans that count in the text."""
-        windows = [windows_of(text, self.encoder, self.window, self.overlap) for text in texts]
-        pieces = [text[w.start : w.end] for text, of_text in zip(texts, windows, strict=True) for w in of_text]
-        located = iter(self.encoder.locate_docs(pieces))
-        documents = [[(window, _moved(next(located), window.start)) for window in of_text] for of_text in windows]
-        for text, document in zip(texts, documents, strict=True):
-            if not any((row.spans >= 0).any() for _, row in document):
-                self.encoder.token_spans(text)  # raises where the encoder never knows; else all tokens are skipped
-        return documents
-
 
 class Passages(LirTransformer):
     """Cuts texts as `LateChunking` does, and does not encode them.
@@ -160,6 +149,30 @@ class Passages(LirTransformer):
         frames.check_columns(inp, self, ["docno", *encoder.text_fields()])
         texts = encoder.document_texts(inp)
         return _passage_rows(inp, texts, self.chunking.spans(inp, texts), encoder.text_fields())
+
+
+def whole_documents(encoder: Encoder, texts: Sequence[str]) -> list[Located]:
+    """Encodes texts of any length whole: `Encoder.locate_docs`, in windows where they are long.
+
+    Raises:
+        ValueError: If the encoder does not know where its tokens stand.
+    """
+    documents = _in_windows(encoder, texts, None, None)
+    return [_cut(document, 0, len(text)) for document, text in zip(documents, texts, strict=True)]
+
+
+def _in_windows(
+    encoder: Encoder, texts: Sequence[str], size: int | None, overlap: int | None
+) -> list[list[tuple[Window, Located]]]:
+    """The windows of each text, encoded in common batches, with spans that count in the text."""
+    windows = [windows_of(text, encoder, size, overlap) for text in texts]
+    pieces = [text[w.start : w.end] for text, of_text in zip(texts, windows, strict=True) for w in of_text]
+    located = iter(encoder.locate_docs(pieces))
+    documents = [[(window, _moved(next(located), window.start)) for window in of_text] for of_text in windows]
+    for text, document in zip(texts, documents, strict=True):
+        if not any((row.spans >= 0).any() for _, row in document):
+            encoder.token_spans(text)  # raises where the encoder never knows; else all tokens are skipped
+    return documents
 
 
 def _border(text: str, units: Ints, unit: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import pyterrier as pt
 
 from pyterrier_lir.columns import Ints
-from pyterrier_lir.encode import checkpoint, offsets
+from pyterrier_lir.encode import checkpoint, instructions, offsets
 from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ class LateInteractionEncoder(Encoder):
             ``if __name__ == "__main__":``.
         text_field: The column or columns with a document's text; several are joined by a blank.
         prompts: ``{"query": ..., "document": ...}``: text put before queries and documents, instead of the
-            checkpoint's own, which for PyLate's and Stanford's checkpoints includes the marker (``"[Q] "``).
+            checkpoint's own, which for PyLate's and Stanford's checkpoints includes the marker (``"[Q] "``). The key
+            ``"instruction"`` says how a query is joined with its instruction, which the prompt for queries goes
+            before: ``"Instruct: {instruction} Query: {query}"``. Without it the checkpoint's own prompt of that name
+            counts, or else ``"{instruction} {query}"``.
         revision: Branch, tag or commit of a checkpoint on the hub.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         model_kwargs: Arguments of the backbone's ``from_pretrained``, such as ``attn_implementation``.
@@ -199,7 +202,7 @@ class LateInteractionEncoder(Encoder):
         if self._loaded is None:
             model = checkpoint.load(
                 self.model,
-                prompts=self.prompts,
+                prompts={name: text for name, text in (self.prompts or {}).items() if name != "instruction"} or None,
                 device="cpu" if isinstance(self.device, list) else self.device,
                 revision=self.revision,
                 trust_remote_code=self.trust_remote_code,
@@ -209,6 +212,7 @@ class LateInteractionEncoder(Encoder):
                 checkpoint.project(model, checkpoint.minilm_pca(self.dim))
             self._check_dim(model)
             checkpoint.set_lengths(model, self.query_length, self.document_length)
+            instructions.set_template(model, (self.prompts or {}).get("instruction"))
             checkpoint.set_dtype(model, self.dtype, self._devices(model))
             if isinstance(self.device, list):
                 self._pool = model.start_multi_process_pool(self.device)
@@ -255,6 +259,10 @@ class LateInteractionEncoder(Encoder):
     def capacity(self) -> int:
         """The document length without special tokens and prompt. Loads the model."""
         return offsets.capacity(self.load())
+
+    def instructed(self, instruction: str, query: str) -> str:
+        """A query with its instruction, by the template of the checkpoint or of ``prompts``. Loads the model."""
+        return instructions.joined(instruction, query, self.load().prompts.get(instructions.INSTRUCTION))
 
     def tokens(self, ids: Ints) -> list[str]:
         """The vocabulary's token of each id; ``""`` for ids below 0. Loads the model."""
@@ -372,9 +380,11 @@ class LateInteractionEncoder(Encoder):
             raise ValueError(f"dtype={self.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
         if self.device == []:
             raise ValueError("device=[]; expected at least one name, such as 'cuda:0', or None.")
-        unknown = set(self.prompts or ()) - {"query", "document"}
+        unknown = set(self.prompts or ()) - {"query", "document", "instruction"}
         if unknown:
-            raise ValueError(f"prompts for {sorted(unknown)}; expected the keys 'query' and 'document' only.")
+            raise ValueError(
+                f"prompts for {sorted(unknown)}; expected the keys 'query', 'document' and 'instruction' only."
+            )
         if {"dtype", "torch_dtype"} & set(self.model_kwargs or ()):
             raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
 

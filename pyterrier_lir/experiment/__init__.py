@@ -12,6 +12,7 @@ _HOMES = {
     "difference_plot": "differences",
     "measure": "measuring",
     "open_collection": "collection",
+    "p_mrr": "instructions",
     "pareto_front": "plots",
     "parse_systems": "systems",
     "run_experiment": "run",
@@ -21,14 +22,15 @@ _HOMES = {
 }
 
 __all__ = [
-    "Measured", "Outcome", "bm25", "difference_plot", "measure", "open_collection", "pareto_front", "parse_systems",
-    "run_experiment", "sweep", "table", "tradeoff_plot",
+    "Measured", "Outcome", "bm25", "difference_plot", "measure", "open_collection", "p_mrr", "pareto_front",
+    "parse_systems", "run_experiment", "sweep", "table", "tradeoff_plot",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from pyterrier_lir.experiment.collection import open_collection
     from pyterrier_lir.experiment.differences import difference_plot
     from pyterrier_lir.experiment.first_stage import bm25
+    from pyterrier_lir.experiment.instructions import p_mrr
     from pyterrier_lir.experiment.measuring import Measured, measure
     from pyterrier_lir.experiment.plots import pareto_front, tradeoff_plot
     from pyterrier_lir.experiment.run import Outcome, run_experiment

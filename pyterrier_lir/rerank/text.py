@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class TextScorer(LirTransformer):
     """Re-ranks by ``sum_i max_j <q_i, d_j>`` of freshly encoded texts; equal texts are encoded once.
 
-    Expected columns: ``qid``, ``query``, ``docno``, and the encoder's text fields. Output: all rows and columns, with
-    new ``score`` and ``rank``; no vectors stay behind. A blank query or text scores -inf. Equal scores are in the
-    order of the rows.
+    Expected columns: ``qid``, ``query``, ``docno``, and the encoder's text fields; ``instruction`` is honoured if it is
+    there. Output: all rows and columns, with new ``score`` and ``rank``; no vectors stay behind. A blank query or text
+    scores -inf. Equal scores are in the order of the rows.
 
     Args:
         encoder: Encodes queries and documents.
@@ -41,7 +41,7 @@ class TextScorer(LirTransformer):
             v.result_frame(["query", *self.encoder.text_fields()])
         if not len(inp):
             return frames.rescored(inp, np.zeros(0))
-        query_codes, queries = pd.factorize(inp["query"].fillna(""))
+        query_codes, queries = pd.factorize(np.array(self.encoder.query_texts(inp), dtype=object))
         text_codes, texts = pd.factorize(np.array(self.encoder.document_texts(inp), dtype=object))
         documents = Ragged.from_list([text.embs for text in self.encoder.encode_docs(list(texts))])
         scores = np.full(len(inp), -np.inf, dtype=np.float32)
