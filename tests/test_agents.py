@@ -64,7 +64,7 @@ def test_a_snippet_by_hand():
         """Six words; the query's tokens are met best by the second and the fifth."""
 
         def encode_queries(self, texts):
-            return [super(Given, self).encode_queries(["a b"])[0]._replace(embs=query)]
+            return [super().encode_queries(["a b"])[0]._replace(embs=query)]
 
         def locate_docs(self, texts):
             rows = np.array([[0, 0], [0.9, 0], [0, 0], [0, 0.2], [0, 0.8], [0.7, 0]], np.float32)
@@ -359,7 +359,7 @@ def test_a_client_searches_over_standard_input_and_output(index, tmp_path):
     assert properties["k"]["default"] == 3 and properties["k"]["maximum"] == 50
     assert tools[0].input_schema["required"] == ["query"]
     results = first.structured_content["results"]
-    assert [row["docno"] for row in results][0] == "dough" and len(results) == 3
+    assert results[0]["docno"] == "dough" and len(results) == 3
     assert results[0]["snippet"] == "bread dough"
     assert json.loads(first.content[0].text)["results"] == results
     assert blank.is_error and "expected a text that is not blank" in blank.content[0].text

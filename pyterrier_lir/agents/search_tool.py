@@ -12,6 +12,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.agents.snippets import best_passage
+from pyterrier_lir.agents.texts import Texts, best_with_texts
 from pyterrier_lir.frames import check_counts
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class SearchTool:
     def __init__(
         self,
         pipeline: pt.Transformer,
-        texts: Mapping[str, str] | pt.Transformer | None = None,
+        texts: Texts = None,
         *,
         encoder: Encoder | None = None,
         k: int = 5,
@@ -121,7 +122,7 @@ class SearchTool:
         k = self.k if k is None else k
         self._check(query, k)
         start = time.perf_counter()
-        ranking = self._ranking(query, k)
+        ranking = best_with_texts(self.pipeline, self.texts, query, k)
         middle = time.perf_counter()
         results = self._within_budget(self._results(query, ranking))
         end = time.perf_counter()
@@ -178,25 +179,8 @@ class SearchTool:
                     f"The budget of {most} {name} is used up: no more searches. Answer with what was found so far."
                 )
 
-    def _ranking(self, query: str, k: int) -> pd.DataFrame:
-        found = self.pipeline.transform(pd.DataFrame({"qid": ["1"], "query": [query]}))
-        best = found.sort_values("rank", kind="stable").head(k).reset_index(drop=True)
-        if isinstance(self.texts, pt.Transformer):
-            return self.texts.transform(best)
-        if self.texts is not None:
-            unknown = [docno for docno in best["docno"] if docno not in self.texts]
-            if unknown:
-                raise ValueError(f"There is no text for {unknown[:3]}; expected one for every document that is found.")
-            return best.assign(text=[self.texts[docno] for docno in best["docno"]])
-        if "text" not in best.columns:
-            raise ValueError(
-                "The pipeline gives no text; expected a column text, or texts=: a dictionary from docno to text, or "
-                "dataset.text_loader()."
-            )
-        return best
-
     def _results(self, query: str, ranking: pd.DataFrame) -> list[dict[str, Any]]:
-        texts = [text if isinstance(text, str) else "" for text in ranking["text"]]
+        texts = ranking["text"].tolist()
         if self.encoder is None:
             snippets = [text[: self.snippet_size] for text in texts]
         else:
