@@ -47,5 +47,5 @@ def _medquad(path: Path) -> tuple[list[dict[str, str]], pd.DataFrame, pd.DataFra
     qrels = qrels[qrels["qid"].isin(topics["qid"])]
     relevant = set(answers.loc[answers["qid"].isin(topics["qid"]), "docno"])
     judged = sorted(set(qrels["docno"]), key=lambda d: (d not in relevant, -len(documents[d]["text"]), d))[:MOST]
-    corpus = [{"docno": d, "text": f"{documents[d]['title']}. {documents[d]['text']}"} for d in sorted(judged)]
+    corpus = [{"docno": d, "text": f"{documents[d]['title']} {documents[d]['text']}".strip()} for d in sorted(judged)]
     return corpus, topics, qrels[qrels["docno"].isin(set(judged))].reset_index(drop=True)

@@ -131,7 +131,8 @@ CASES = {
         ["qid", "query_embs", "query_tok_ids", "docno", "doc_embs", "doc_tok_ids"], ALIGNMENT, DOC_SIDE,
     ),
     "explain-text": (
-        lambda: ENCODER.explain(), RESULTS, ["qid", "query", "docno", "text"], ALIGNMENT | QUERY_SIDE, set(),
+        lambda: ENCODER.explain(), RESULTS, ["qid", "query", "docno", "text"],
+        ALIGNMENT | QUERY_SIDE | {"doc_spans", "doc_text"}, set(),
     ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
     "late_chunking": (

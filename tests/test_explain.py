@@ -235,7 +235,7 @@ def test_highlight_tells_exact_from_semantic_and_strong_from_weak():
 def test_word_pieces_are_joined(words, text):
     n = len(words)
     row = {"query_words": [], "doc_words": words, "match_pos": np.zeros(0), "match_share": np.zeros(0)}
-    assert highlight({**row, "match_exact": np.zeros(0, bool)}) == f"<p>{text}</p>", n
+    assert highlight({**row, "match_exact": np.zeros(0, bool)}) == f'<p dir="auto">{text}</p>', n
 
 
 def test_what_was_not_explained_is_not_drawn(index):

@@ -239,14 +239,11 @@ class LateInteractionEncoder(Encoder):
         return self._encode(texts, "document")
 
     def locate_docs(self, texts: Sequence[str]) -> list[Located]:
-        """As `encode_docs`, with the characters that each row stands for.
-
-        Raises:
-            ValueError: If the checkpoint pools tokens, or its tokenizer does not say where tokens stand.
-        """
+        """As `encode_docs`, with the characters of each row; none where checkpoint or tokenizer do not tell."""
         check_texts(texts)
         model = self.load()
-        offsets.check(model)
+        if offsets.unknown(model):
+            return super().locate_docs(texts)
         located = [offsets.nothing(self.embedding_dim)] * len(texts)
         for i, output in self._outputs(texts, "document", processing_kwargs=offsets.ASK):
             located[i] = offsets.located_rows(output, texts[i], len(offsets.prompt(model)))

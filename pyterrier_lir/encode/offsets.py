@@ -22,19 +22,14 @@ def nothing(dim: int) -> Located:
     return Located(np.zeros((0, dim), np.float32), np.zeros(0, np.int32), np.zeros((0, 2), np.int32))
 
 
-def check(model: MultiVectorEncoder) -> None:
-    """Refuses a model whose rows cannot be located.
-
-    Raises:
-        ValueError: If it pools tokens, so that a row stands for many, or its tokenizer gives no offsets.
-    """
+def unknown(model: MultiVectorEncoder) -> str | None:
+    """Why rows cannot be located: because one stands for several tokens, or the tokenizer does not say; else None."""
     if checkpoint.pools(model, "document"):
-        raise ValueError("the checkpoint pools tokens, so that a row stands for several; expected one that does not.")
+        return "the checkpoint pools tokens, so that a row stands for several; expected one that does not."
     if not getattr(model.tokenizer, "is_fast", False):
-        raise ValueError(
-            f"the tokenizer {type(model.tokenizer).__name__} does not say where its tokens stand; expected a fast one. "
-            "Convert the checkpoint's tokenizer to tokenizer.json."
-        )
+        name = type(model.tokenizer).__name__
+        return f"the tokenizer {name} does not say where its tokens stand; expected a fast one, with a tokenizer.json."
+    return None
 
 
 def located_rows(output: dict[str, Any], text: str, prompt_length: int) -> Located:
@@ -46,8 +41,13 @@ def located_rows(output: dict[str, Any], text: str, prompt_length: int) -> Locat
 
 
 def token_spans(model: MultiVectorEncoder, text: str) -> Ints:
-    """The characters of each token of the whole text, int32 ``(n, 2)``, blanks left out."""
-    check(model)
+    """The characters of each token of the whole text, int32 ``(n, 2)``, blanks left out.
+
+    Raises:
+        ValueError: If they are not known.
+    """
+    if reason := unknown(model):
+        raise ValueError(reason)
     found = model.tokenizer(
         text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
     )["offset_mapping"]

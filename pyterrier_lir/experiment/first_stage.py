@@ -17,15 +17,22 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir.experiment.analysis import ANALYSERS, any_tokens, ascii_tokens
 from pyterrier_lir.transformer import LirTransformer
 
 K1, B = 0.9, 0.4  # PISA's and Anserini's defaults
 _PACKAGES = {"pisa": "pyterrier_pisa", "bm25s": "bm25s"}
 _DOCNOS = "docnos.json"
+_ANALYSER = "analyser.txt"
 
 
 def bm25(
-    corpus: Iterable[dict[str, Any]], path: str | Path, num_results: int = 1000, *, engine: str | None = None
+    corpus: Iterable[dict[str, Any]],
+    path: str | Path,
+    num_results: int = 1000,
+    *,
+    engine: str | None = None,
+    analyser: str | None = None,
 ) -> pt.Transformer:
     """A BM25 retriever over a corpus; every column of the query stays in its output.
 
@@ -34,12 +41,16 @@ def bm25(
         path: The folder of the index. It is there only once the index is finished.
         num_results: Documents per query.
         engine: ``"pisa"`` or ``"bm25s"``; None for the one that made the index, else the first that is installed.
+        analyser: ``"english"``, or ``"any"`` for all other languages (`pyterrier_lir.experiment.analysis`); None for
+            the one that made the index, else English.
 
     Raises:
         ImportError: If neither is installed.
-        ValueError: If the engine is unknown, or the corpus is empty or has docnos with blanks.
+        ValueError: If the engine or the analyser is unknown, or the index was made with another analyser; if the corpus
+            is empty or has docnos with blanks.
     """
     path = Path(path)
+    analyser = _analyser(path, analyser)
     if engine is None:
         engine = ("bm25s" if (path / _DOCNOS).exists() else "pisa") if path.exists() else installed_engine()
     if engine not in _PACKAGES:
@@ -48,9 +59,26 @@ def bm25(
         building = path.with_name(path.name + ".building")
         shutil.rmtree(building, ignore_errors=True)
         building.parent.mkdir(parents=True, exist_ok=True)
-        _build_pisa(corpus, building) if engine == "pisa" else _build_bm25s(corpus, building)
+        build = _build_pisa if engine == "pisa" else _build_bm25s
+        build(corpus, building, analyser)
+        Path(building, _ANALYSER).write_text(analyser)
         building.replace(path)
     return (PisaBM25 if engine == "pisa" else BM25S)(str(path), num_results=num_results)
+
+
+def _analyser(path: Path, wanted: str | None) -> str:
+    """The analyser of the index at a path; of one that is not there yet, the one that is wanted."""
+    if wanted is not None and wanted not in ANALYSERS:
+        raise ValueError(f"analyser is {wanted!r}; expected one of {list(ANALYSERS)}, or None.")
+    if not path.exists():
+        return wanted or ANALYSERS[0]
+    found = (path / _ANALYSER).read_text() if (path / _ANALYSER).exists() else ANALYSERS[0]
+    if wanted not in (None, found):
+        raise ValueError(
+            f"analyser is {wanted!r}, but the index at {path} was made with {found!r}; expected the same. Delete the "
+            "folder to have it made again, or give another one."
+        )
+    return found
 
 
 def installed_engine() -> str:
@@ -75,6 +103,10 @@ class _BM25(LirTransformer):
         self.num_results = num_results
         self._opened: Any = None
 
+    def analyser(self) -> str:
+        """How the index's texts were cut into words, and how queries are."""
+        return _analyser(Path(self.path), None)
+
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
         return type(self)(self.path, num_results=k) if k < self.num_results else None
@@ -84,7 +116,7 @@ class _BM25(LirTransformer):
 
 
 class PisaBM25(_BM25):
-    """BM25 with PISA: stemmed by Porter2, without stop words (Terrier's list).
+    """BM25 with PISA; in English stemmed by Porter2, without stop words (Terrier's list).
 
     Expected columns: ``qid``, ``query``. Output: the columns of the query, and ``docno``, ``score``, ``rank``.
     """
@@ -92,17 +124,21 @@ class PisaBM25(_BM25):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Retrieves for every query of the frame."""
         pt.validate.query_frame(inp, ["query"], context=self)
+        analyser = self.analyser()
         if self._opened is None:
-            import pyterrier_pisa
-
             with _quiet():
-                index = pyterrier_pisa.PisaIndex(self.path, text_field="text")
-                self._opened = index.bm25(k1=K1, b=B, num_results=self.num_results)
-        return self._opened(inp)
+                self._opened = _pisa(self.path, analyser).bm25(k1=K1, b=B, num_results=self.num_results)
+        if analyser == "english":
+            return self._opened(inp)
+        queries = inp["query"].tolist()
+        spelt = inp.assign(query=[ascii_tokens(query) for query in queries])
+        found = self._opened(spelt)
+        asked = dict(zip(spelt["query"], queries, strict=True))
+        return found.assign(query=[asked[query] for query in found["query"]])
 
 
 class BM25S(_BM25):
-    """BM25 with bm25s: stemmed by Porter2, without stop words (its own list). Equal scores are in index order.
+    """BM25 with bm25s; in English stemmed by Porter2, without stop words (its own list). Equal scores: in index order.
 
     Expected columns: ``qid``, ``query``. Output: the columns of the query, and ``docno``, ``score``, ``rank``.
     """
@@ -116,7 +152,7 @@ class BM25S(_BM25):
             docnos = np.array(json.loads(Path(self.path, _DOCNOS).read_text()), dtype=object)
             self._opened = bm25s.BM25.load(self.path), docnos
         retriever, docnos = self._opened
-        found = [self._search(retriever, tokens) for tokens in _tokenize(inp["query"].tolist())]
+        found = [self._search(retriever, tokens) for tokens in _tokenize(inp["query"].tolist(), self.analyser())]
         docids = np.concatenate([ids for ids, _ in found]) if found else np.zeros(0, dtype=np.int64)
         counts = [len(ids) for ids, _ in found]
         rows = inp.iloc[np.repeat(np.arange(len(inp)), counts)].reset_index(drop=True)
@@ -140,22 +176,28 @@ def _reopen(kind: type[_BM25], path: str, num_results: int) -> _BM25:
     return kind(path, num_results=num_results)
 
 
-def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path) -> None:
-    """PISA reads the documents in a thread of its own, which dies in silence: errors are kept and raised here."""
+def _pisa(path: str, analyser: str) -> Any:
     import pyterrier_pisa
 
+    plain = {} if analyser == "english" else {"stemmer": "none", "stops": pyterrier_pisa.PisaStopwords.none}
+    return pyterrier_pisa.PisaIndex(path, text_field="text", **plain)
+
+
+def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> None:
+    """PISA reads the documents in a thread of its own, which dies in silence: errors are kept and raised here."""
     errors: list[BaseException] = []
 
     def documents() -> Iterator[dict[str, Any]]:
         try:
-            yield from _checked(corpus)
+            for document in _checked(corpus):
+                yield document if analyser == "english" else {**document, "text": ascii_tokens(document["text"])}
         except BaseException as error:  # raised again below, in the thread of the caller
             errors.append(error)
 
     with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            pyterrier_pisa.PisaIndex(str(path), text_field="text").index(documents())
+            _pisa(str(path), analyser).index(documents())
         except Exception as error:
             errors.append(error)
     if errors:
@@ -163,12 +205,12 @@ def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path) -> None:
         raise errors[0]
 
 
-def _build_bm25s(corpus: Iterable[dict[str, Any]], path: Path) -> None:
+def _build_bm25s(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> None:
     import bm25s
 
     documents = list(_checked(corpus))
     retriever = bm25s.BM25(method="lucene", k1=K1, b=B)
-    retriever.index(_tokenize([document["text"] for document in documents]), show_progress=False)
+    retriever.index(_tokenize([document["text"] for document in documents], analyser), show_progress=False)
     retriever.save(str(path))
     Path(path, _DOCNOS).write_text(json.dumps([document["docno"] for document in documents]))
 
@@ -185,7 +227,9 @@ def _checked(corpus: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         raise ValueError("the corpus has no documents; expected at least one. Check the iterator: it may be used up.")
 
 
-def _tokenize(texts: list[str]) -> list[list[str]]:
+def _tokenize(texts: list[str], analyser: str) -> list[list[str]]:
+    if analyser != "english":
+        return [any_tokens(text) for text in texts]
     import bm25s
     import Stemmer
 

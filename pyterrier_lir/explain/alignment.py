@@ -170,7 +170,9 @@ class TextExplain(LirTransformer):
     is there. Output: all rows and columns, ``query_embs`` (float32 ``(n, dim)``), ``query_tok_ids`` (int32 ``(n,)``),
     ``query_encoder``, and the seven columns of `pyterrier_lir.explain.Explain`: ``match_matrix`` (float32 ``(n, m)``),
     ``match_pos`` (int32 ``(n,)``), ``match_sim`` and ``match_share`` (float32 ``(n,)``), ``match_exact`` (bool
-    ``(n,)``), ``query_words`` and ``doc_words`` (lists of n and m strings).
+    ``(n,)``), ``query_words`` and ``doc_words`` (lists of n and m strings). Of these rows `highlight` shows the text
+    itself, by two more columns: ``doc_spans`` (int32 ``(m, 2)``), the first character of each document row's token and
+    the one behind its last, (-1, -1) where it stands for none, and ``doc_text``, in which they count.
 
     Args:
         encoder: Encodes queries and documents, and knows the words.
@@ -185,8 +187,27 @@ class TextExplain(LirTransformer):
         """Encodes and aligns the query and the document of every row."""
         with frames.validated(inp, self) as v:
             v.result_frame(["query", *self.encoder.text_fields()])
-        encoded = self.encoder.doc_encoder().transform(self.encoder.query_encoder().transform(inp))
-        return Explain(encoder=self.encoder).transform(encoded)
+        texts = self.encoder.document_texts(inp)
+        distinct = list(dict.fromkeys(texts))
+        found = self.encoder.locate_docs(distinct) if distinct else []
+        located = dict(zip(distinct, found, strict=True))
+        rows = [located[text] for text in texts]
+        encoded = (
+            self.encoder.query_encoder()
+            .transform(inp)
+            .assign(
+                doc_embs=columns.object_column([row.embs for row in rows]),
+                doc_tok_ids=columns.object_column([row.tok_ids for row in rows]),
+                doc_encoder=self.encoder.fingerprint if rows else "",
+            )
+        )
+        # as in `columns.as_document`, rows that are zero are padding
+        spans = [row.spans[row.embs.any(axis=1)] for row in rows]
+        return (
+            Explain(encoder=self.encoder)
+            .transform(encoded)
+            .assign(doc_spans=columns.object_column(spans), doc_text=columns.object_column(texts))
+        )
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
         """Rows are explained one by one: cut first, explain what is left."""
