@@ -92,7 +92,7 @@ def test_explanations_from_text_are_those_of_the_index(index):
     inp = ranking()
     texts = inp[["qid", "query", "docno", "score", "rank"]].assign(text=[TEXTS[docno] for docno in inp["docno"]])
     from_text, from_index = ENCODER.explain()(texts), index.explain(ENCODER)(inp)
-    assert set(from_text.columns) == {*from_index.columns, "text"}  # and no document vectors
+    assert set(from_text.columns) == {*from_index.columns, "text", "doc_spans", "doc_text"}  # and no vectors
     for name in ("match_pos", "match_exact"):
         assert [cell.tolist() for cell in from_text[name]] == [cell.tolist() for cell in from_index[name]]
     assert from_text["doc_words"].tolist() == from_index["doc_words"].tolist()

@@ -31,8 +31,9 @@ class Located(NamedTuple):
     Attributes:
         embs: float32 ``(n, dim)``, as of `Encoded`.
         tok_ids: int32 ``(n,)``, as of `Encoded`.
-        spans: int32 ``(n, 2)``: the first character of each row's token in the text, and the one behind its last;
-            (-1, -1) for rows that stand for no part of it, such as [CLS] and markers.
+        spans: int32 ``(n, 2)``: the first character of each row's token in the text, and the one behind its last, which
+            are equal for a token that is a blank; (-1, -1) for rows that stand for no part of it, such as [CLS] and
+            markers.
     """
 
     embs: Floats

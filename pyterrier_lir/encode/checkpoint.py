@@ -172,6 +172,22 @@ def set_lengths(model: MultiVectorEncoder, query_length: int | None, document_le
             backbone.query_length = query_length
 
 
+def set_language(model: MultiVectorEncoder, language: str | None) -> None:
+    """Chooses the language adapter of an X-MOD model; None leaves the checkpoint's default.
+
+    Raises:
+        ValueError: If the model has no adapters or none for the language, or neither it nor ``language`` names one.
+    """
+    found = [module for module in model[0].modules() if hasattr(module, "set_default_language")]
+    known = sorted(found[0].config.languages) if found else []
+    if not known and language is not None:
+        raise ValueError(f"language={language!r}, but the model has no adapters for languages. Leave language out.")
+    if known and (language or found[0].config.default_language) not in known:
+        raise ValueError(f"language={language!r}; expected one of the model's {len(known)}: {', '.join(known[:8])} ...")
+    if language is not None:
+        found[0].set_default_language(language)
+
+
 def set_dtype(model: MultiVectorEncoder, dtype: str, devices: Sequence[str]) -> None:
     """Runs the backbone in the given type; what follows it (projection, normalisation) stays in float32.
 

@@ -60,6 +60,8 @@ class LateInteractionEncoder(Encoder):
         revision: Branch, tag or commit of a checkpoint on the hub.
         trust_remote_code: Whether code that comes with the checkpoint may run.
         model_kwargs: Arguments of the backbone's ``from_pretrained``, such as ``attn_implementation``.
+        language: Chooses the adapter of a model that has one for each language (X-MOD, as ColBERT-XM), such as
+            ``"fr_XX"``; None for the checkpoint's default.
         verbose: Shows a progress bar with texts per second.
 
     Raises:
@@ -91,6 +93,7 @@ class LateInteractionEncoder(Encoder):
         revision: str | None = None,
         trust_remote_code: bool = False,
         model_kwargs: dict[str, Any] | None = None,
+        language: str | None = None,
         verbose: bool = False,
     ) -> None:
         if not isinstance(model, (str, PathLike)):
@@ -107,6 +110,7 @@ class LateInteractionEncoder(Encoder):
         self.revision = revision
         self.trust_remote_code = trust_remote_code
         self.model_kwargs = model_kwargs
+        self.language = language
         self.verbose = verbose
         self._check_arguments()
         self._loaded: MultiVectorEncoder | None = None
@@ -173,6 +177,7 @@ class LateInteractionEncoder(Encoder):
         if self._fingerprint is None:
             model = self.load()
             options = {key: value for key, value in (self.model_kwargs or {}).items() if key not in _NUMERICS}
+            options |= {"language": self.language} if self.language else {}
             facts = [
                 checkpoint.identity(self.model, self.revision, self.dim),
                 self.embedding_dim,
@@ -212,6 +217,7 @@ class LateInteractionEncoder(Encoder):
                 checkpoint.project(model, checkpoint.minilm_pca(self.dim))
             self._check_dim(model)
             checkpoint.set_lengths(model, self.query_length, self.document_length)
+            checkpoint.set_language(model, self.language)
             instructions.set_template(model, (self.prompts or {}).get("instruction"))
             checkpoint.set_dtype(model, self.dtype, self._devices(model))
             if isinstance(self.device, list):
@@ -322,7 +328,7 @@ class LateInteractionEncoder(Encoder):
         pooled = checkpoint.pools(self.load(), task)
         encoded = [Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))] * len(texts)
         for i, output in self._outputs(texts, task):
-            encoded[i] = _real_rows(output, pooled)
+            encoded[i] = offsets.real_rows(output, pooled)
         return encoded
 
     def _outputs(self, texts: Sequence[str], task: str, **asked: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -384,12 +390,3 @@ class LateInteractionEncoder(Encoder):
             )
         if {"dtype", "torch_dtype"} & set(self.model_kwargs or ()):
             raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
-
-
-def _real_rows(output: dict[str, Any], pooled: bool) -> Encoded:
-    """Selects the rows that count; selecting copies, so that the padded batch can be freed."""
-    mask = output["attention_mask"].bool()
-    embs = output["token_embeddings"][mask].cpu().numpy()
-    if pooled:
-        return Encoded(embs, np.full(len(embs), -1, dtype=np.int32))
-    return Encoded(embs, output["input_ids"][mask].cpu().numpy().astype(np.int32))

@@ -1,4 +1,4 @@
-"""Which characters of a text each row of its matrix stands for, as the checkpoint's tokenizer says."""
+"""The rows of what a model gives, and which characters of the text each of them stands for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode import checkpoint
-from pyterrier_lir.encode.base import Located
+from pyterrier_lir.encode.base import Encoded, Located
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -30,6 +30,15 @@ def unknown(model: MultiVectorEncoder) -> str | None:
         name = type(model.tokenizer).__name__
         return f"the tokenizer {name} does not say where its tokens stand; expected a fast one, with a tokenizer.json."
     return None
+
+
+def real_rows(output: dict[str, Any], pooled: bool) -> Encoded:
+    """Selects the rows that count; selecting copies, so that the padded batch can be freed."""
+    mask = output["attention_mask"].bool()
+    embs = output["token_embeddings"][mask].cpu().numpy()
+    if pooled:
+        return Encoded(embs, np.full(len(embs), -1, dtype=np.int32))
+    return Encoded(embs, output["input_ids"][mask].cpu().numpy().astype(np.int32))
 
 
 def located_rows(output: dict[str, Any], text: str, prompt_length: int) -> Located:

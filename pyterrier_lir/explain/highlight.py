@@ -75,7 +75,8 @@ def _pieces_of_text(text: str, spans: Any) -> Iterator[Piece]:
     widened = [(borders[start][0], borders[end - 1][1], j) for j, (start, end) in enumerate(spans) if start >= 0]
     merged: list[tuple[int, int, tuple[int, ...]]] = []
     for start, end, j in sorted(widened):
-        if merged and start < merged[-1][1]:  # tokens that share a character, such as the bytes of an emoji
+        # tokens that share a character, such as the bytes of an emoji; a blank's goes with what follows it
+        if merged and (start < merged[-1][1] or start == merged[-1][0]):
             before = merged.pop()
             merged.append((before[0], max(before[1], end), (*before[2], j)))
         else:
