@@ -135,6 +135,9 @@ CASES = {
         ALIGNMENT | QUERY_SIDE | {"doc_spans", "doc_text"}, set(),
     ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
+    "query_rewrite": (
+        lambda: lir.agents.QueryRewrite(template="now {query}"), QUERIES, ["qid", "query"], {"query_0"}, set(),
+    ),
     "late_chunking": (
         lambda: lir.LateChunking(ENCODER, length=1), DOCUMENTS, ["docno", "text"], {*DOC_SIDE, *CHUNK}, set(),
     ),
@@ -320,6 +323,8 @@ def test_every_argument_counts_for_equality(tmp_path):
         INDEX.unseen(), other.unseen(), lir.LateChunking(ENCODER), lir.LateChunking(lir.ToyEncoder(seed=1)),
         lir.LateChunking(ENCODER, length=9), lir.LateChunking(ENCODER, stride=9), lir.LateChunking(ENCODER, window=9),
         lir.LateChunking(ENCODER, overlap=9), lir.LateChunking(ENCODER, unit="words"),
+        lir.agents.QueryRewrite(template="{query}"), lir.agents.QueryRewrite(template="{query} {query}"),
+        lir.agents.QueryRewrite(str.upper), lir.agents.QueryRewrite(str.lower),
         lir.LateChunking(ENCODER).passages(), lir.LateChunking(ENCODER, length=9).passages(),
         INDEX.colbert_prf(), INDEX.colbert_prf(fb_docs=4), INDEX.colbert_prf(clusters=25), INDEX.colbert_prf(fb_embs=9),
         INDEX.colbert_prf(beta=0.5), INDEX.colbert_prf(seed=1), INDEX.colbert_prf(return_docs=True),
@@ -370,6 +375,7 @@ def test_repr_rebuilds(case):
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
         Muvera, MuveraRetriever, lir.feedback.BallCarving, lir.LateChunking, Passages,
+        lir.agents.QueryRewrite,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):
@@ -626,7 +632,7 @@ def test_signatures_that_the_api_page_shows():
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    rooms = {"experiment", "explain", "feedback", "reduce", "rerank"}
+    rooms = {"adapters", "agents", "experiment", "explain", "feedback", "reduce", "rerank"}
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:
         assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"

@@ -37,6 +37,6 @@ def documents(pipeline: pt.Transformer, texts: Texts, query: str, k: int) -> lis
     found = []
     for rank, row in enumerate(frame.to_dict("records"), start=1):
         plain = {name: row[name] for name in others if isinstance(row[name], (str, int, float))}
-        named = {"docno": str(row["docno"]), "score": float(row["score"]), "rank": rank}
-        found.append(Document(named["docno"], row["text"], named["score"], {**plain, **named}))
+        docno, score = str(row["docno"]), float(row["score"])
+        found.append(Document(docno, row["text"], score, {**plain, "docno": docno, "score": score, "rank": rank}))
     return found

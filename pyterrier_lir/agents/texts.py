@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pyterrier as pt
 
-Texts = Mapping[str, str] | pt.Transformer | None
+# The texts by docno; a transformer that adds `text`; or None, where the pipeline gives them.
+Texts: TypeAlias = Mapping[str, str] | Any | None
 
 
 def best_with_texts(pipeline: pt.Transformer, texts: Texts, query: str, k: int) -> pd.DataFrame:

@@ -40,6 +40,10 @@ class Located(NamedTuple):
     tok_ids: Ints
     spans: Ints
 
+    def take(self, rows: Any) -> Located:
+        """Some of the rows: a slice, a mask, or their numbers."""
+        return Located(self.embs[rows], self.tok_ids[rows], self.spans[rows])
+
 
 class Encoder(LirTransformer):
     """Base of the encoders: a subclass says how texts become matrices, this class fits that into pipelines.

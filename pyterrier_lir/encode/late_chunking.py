@@ -190,13 +190,17 @@ def _cut(document: list[tuple[Window, Located]], start: int, end: int) -> Locate
     text_rows = np.flatnonzero(home.spans[:, 0] >= 0)
     before = slice(0, text_rows[0] if len(text_rows) else len(home.spans))
     after = slice(text_rows[-1] + 1 if len(text_rows) else len(home.spans), None)
-    parts = [Located(*(part[before] for part in home))]
+    parts = [home.take(before)]
     for window, row in document:
         at = row.spans[:, 0]
         used = (at >= max(start, window.first)) & (at < min(end, window.last))
-        parts.append(Located(*(part[used] for part in row)))
-    parts.append(Located(*(part[after] for part in home)))
-    return Located(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        parts.append(row.take(used))
+    parts.append(home.take(after))
+    return Located(
+        np.concatenate([part.embs for part in parts]),
+        np.concatenate([part.tok_ids for part in parts]),
+        np.concatenate([part.spans for part in parts]),
+    )
 
 
 def _checked(given: Any, text: str) -> list[tuple[int, int]]:

@@ -29,7 +29,7 @@ def any_tokens(text: str) -> list[str]:
         ['naïve', '東京', '京都', '🙂']
     """
     patterns = _patterns()
-    tokens = []
+    tokens: list[str] = []
     for run in patterns["run"].findall(unicodedata.normalize("NFKC", text).casefold()):
         if patterns["unspaced"].match(run):
             characters = patterns["character"].findall(run)
