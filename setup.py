@@ -137,6 +137,7 @@ setup(
             "pyterrier-caching>=0.5",
             "pyterrier-dr>=0.8",
             *NOTEBOOKS,
+            "pyterrier-splade>=0.1",
             *AGENTS,
             *LANGCHAIN,
             *LLAMAINDEX,
