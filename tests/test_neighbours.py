@@ -250,8 +250,11 @@ def test_hypencoder_scores_as_its_formulas_say(hypencoder, tiny):
 def test_hypencoder_reads_what_the_checkpoint_asks_for(hypencoder):
     run = TOPICS[:1].merge(pd.DataFrame(CORPUS), how="cross")
     plain = Hypencoder(hypencoder())(run).set_index("docno")["score"]
-    for options in ({"pooling": "mean"}, {"shared": True}, {"do_layer_norm": False}, {"do_residual": False}, {"activation_type": "tanh"},
-                    {"do_residual_on_last": True}, {"layer_norm_before_residual": False}):  # fmt: skip
+    variants = [
+        {"pooling": "mean"}, {"shared": True}, {"do_layer_norm": False}, {"do_residual": False},
+        {"activation_type": "tanh"}, {"do_residual_on_last": True}, {"layer_norm_before_residual": False},
+    ]  # fmt: skip
+    for options in variants:
         changed = Hypencoder(hypencoder(**options))(run).set_index("docno")["score"]
         assert abs(changed - plain).max() > 1e-4, options
     short = Hypencoder(hypencoder(), document_length=4)(run).set_index("docno")["score"]

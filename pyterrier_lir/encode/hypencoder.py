@@ -53,8 +53,6 @@ class Hypencoder(LirTransformer):
 
     Raises:
         ValueError: If a number has no meaning; on loading, if the checkpoint is none of Hypencoder's.
-
-    .. cite.dblp:: conf/sigir/KillingbackZZ25
     """
 
     LABEL = "Hypencoder"

@@ -41,7 +41,7 @@ def bm25(
         path: The folder of the index. It is there only once the index is finished.
         num_results: Documents per query.
         engine: ``"pisa"`` or ``"bm25s"``; None for the one that made the index, else the first that is installed.
-        analyser: ``"english"``, or ``"any"`` for all other languages (`pyterrier_lir.experiment.analysis`); None for
+        analyser: ``"english"``, or ``"any"`` for all other languages (``pyterrier_lir.experiment.analysis``); None for
             the one that made the index, else English.
 
     Raises:
