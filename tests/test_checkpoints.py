@@ -521,3 +521,61 @@ def test_device_is_where_the_model_goes(dense):
     assert load(dense).load().device.type == "cpu"
     with pytest.raises(ValueError, match=r"device is 'no-such-device'; expected .*Leave device out"):
         lir.LateInteractionEncoder(dense, device="no-such-device").load()
+
+
+# --- instructions -------------------------------------------------------------------------------------------------
+
+
+def asked(encoder, **columns):
+    """The tokens of the query that is encoded for one row."""
+    row = encoder.query_encoder()(pd.DataFrame({"qid": ["1"], "query": ["red fox"], **columns})).iloc[0]
+    return encoder.tokens(row["query_tok_ids"])[1:-1]
+
+
+def test_an_instruction_stands_before_the_query_unless_the_checkpoint_says_otherwise(native):
+    plain = native("plain")
+    assert asked(load(plain)) == ["red", "fox"]
+    assert asked(load(plain), instruction=["no dog"]) == ["no", "dog", "red", "fox"]
+    for nothing in ("", None, float("nan")):
+        assert asked(load(plain), instruction=[nothing]) == ["red", "fox"]
+    template = {"instruction": "task {instruction} query {query}"}
+    given = load(plain, prompts=template)
+    assert asked(given, instruction=["no dog"]) == ["task", "no", "dog", "query", "red", "fox"]
+    assert asked(given) == ["red", "fox"]
+    # a checkpoint's own, as its configuration has it
+    own = copy(plain, plain.parent / "own")
+    config = json.loads((own / "config_sentence_transformers.json").read_text())
+    config["prompts"] = {**(config.get("prompts") or {}), **template}
+    (own / "config_sentence_transformers.json").write_text(json.dumps(config))
+    assert asked(load(own), instruction=["no dog"]) == ["task", "no", "dog", "query", "red", "fox"]
+    assert len({load(plain).fingerprint, given.fingerprint, load(own).fingerprint}) == 3
+
+
+def test_the_marker_stands_before_an_instruction(stanford):
+    words = asked(load(stanford()), instruction=["no dog"])
+    assert words[:5] == ["[unused0]", "no", "dog", "red", "fox"]
+
+
+def test_an_instruction_counts_wherever_texts_are_encoded(native):
+    encoder = load(native("counts"))
+    run = pd.DataFrame({"qid": ["1", "2"], "query": "red fox", "docno": "d", "text": TEXTS[1]})
+    told = run.assign(instruction=["", "the lazy dog"])
+    for stage in (encoder.text_scorer(), encoder.query_encoder() >> encoder.doc_encoder() >> lir.MaxSim()):
+        scores = stage(told).set_index("qid")["score"]
+        assert scores["1"] == pytest.approx(stage(run).set_index("qid")["score"]["1"], abs=1e-5)
+        assert scores["2"] > scores["1"] + 1  # three words more
+    explained = encoder.explain()(told)
+    assert [len(words) for words in explained["query_words"]] == [4, 7]
+
+
+def test_a_template_without_its_fields_is_refused(native):
+    folder = native("refused")
+    with pytest.raises(ValueError, match=r"the prompt for instructions is 'do \{query\}', without \{instruction\}"):
+        load(folder, prompts={"instruction": "do {query}"}).load()
+    with pytest.raises(ValueError, match="expected the keys 'query', 'document' and 'instruction' only"):
+        load(folder, prompts={"task": "x"})
+
+
+def test_braces_in_queries_and_instructions_are_left_alone(native):
+    encoder = load(native("braces"))
+    assert encoder.instructed("{query} {x}", "{instruction}") == "{query} {x} {instruction}"
