@@ -26,7 +26,7 @@ def collection() -> tuple[list[dict[str, str]], pd.DataFrame, pd.DataFrame]:
     if medquad:
         return _medquad(Path(medquad))
     topics, qrels, corpus = prepared.collection()
-    corpus = sorted(corpus, key=lambda document: -len(document["text"]))[:60]
+    corpus = sorted(corpus, key=lambda document: -len(document["text"]))[: min(60, len(corpus) // 6)]
     qrels = qrels[qrels["docno"].isin({document["docno"] for document in corpus})].reset_index(drop=True)
     return corpus, topics[topics["qid"].isin(qrels["qid"])].reset_index(drop=True), qrels
 
