@@ -206,7 +206,7 @@ MISTAKES = [
     Mistake("no seed", lambda w: w.index.indexer(seed=None),
             ValueError, "seed is None", "expected a whole number", "at least 0"),
     Mistake("a name that is not public", lambda w: lir.Plaid,
-            AttributeError, "'Plaid'", "expected one of LateInteractionEncoder", "index.plaid()"),
+            AttributeError, "'Plaid'", "expected one of LateChunking, LateInteractionEncoder", "index.plaid()"),
     # --- re-ranking
     Mistake("re-rank without encoding", lambda w: (first_stage >> w.index.maxsim())(BREAD),
             Invalid, "'docno'", "missing_columns=['query_embs']", "encoder.query_encoder()"),

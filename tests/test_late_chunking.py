@@ -117,6 +117,35 @@ def test_passages_are_found_and_become_documents_again(tmp_path):
     assert documents["score"][0] == pytest.approx(2, abs=1e-3)
 
 
+@pytest.mark.parametrize("passages", [1, 2, 3])
+def test_an_interrupted_build_goes_on_within_a_document(passages, tmp_path):
+    """Segments of one, two or three passages: of five passages of a document some are stored, some are not."""
+    corpus = [{"docno": f"d{i}", "text": "a b c d e"} for i in range(4)]
+    encoded = []
+
+    class Counting(lir.ToyEncoder):
+        def locate_docs(self, texts):
+            encoded.extend(texts)
+            return super().locate_docs(texts)
+
+    def interrupted():
+        yield from corpus[:3]
+        raise OSError("the network drive is gone")
+
+    index, chunking = lir.LirIndex(tmp_path / "i"), lir.LateChunking(Counting(), length=1)
+    options = {"segment_mb": passages * 32 * 2 / 1e6, "verbose": False}
+    with pytest.raises(OSError, match="network drive"):
+        (chunking >> index.indexer(**options)).index(interrupted(), batch_size=1)
+    encoded.clear()
+    left = index.unseen(passages=True)(pd.DataFrame(corpus))["docno"].tolist()
+    assert left in (["d2", "d3"], ["d3"])  # d2 is the last, and may be cut short
+    steps = index.unseen(passages=True) >> chunking >> index.unseen() >> index.indexer(resume=True, **options)
+    steps.index(corpus)
+    assert sorted(index.docnos) == [f"d{i}%p{j}" for i in range(4) for j in range(5)]
+    assert len(encoded) == len(left)
+    assert index.unseen(passages=True)(pd.DataFrame(corpus)).empty
+
+
 def test_a_ranking_is_scored_passage_by_passage():
     run = pd.DataFrame(
         {"qid": "1", "query": "f g", "docno": ["e", "d"], "text": ["f x", "a b c d e f g"], "score": 0.0}
