@@ -74,10 +74,12 @@ class Retriever(LirTransformer):
         found = self.retrieve_all(store, asked, wanted) if asked else []
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
+        docnos = store.names(np.concatenate([np.zeros(0, np.int64), *(result.docids for result in found)]))
+        end = 0
         for query, result in zip(asked, found, strict=True):
-            docnos = store.names(result.docids)
+            start, end = end, end + len(result.docids)
             for row in query.rows:
-                hits[row] = docnos, result.scores
+                hits[row] = docnos[start:end], result.scores
                 stats[row] = result.stats
         if self.stats:
             inp = inp.assign(**dict(zip(self.STATS, stats.T, strict=True)))
