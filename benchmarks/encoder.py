@@ -144,8 +144,8 @@ def main() -> None:
     header = ["system", "ms for a query", "times as fast", "tokens/s of documents", "times as fast"]
     lines = [
         f"{len(texts)} texts, {tokens:,} tokens, 50 queries one by one, all-MiniLM-L6-v2 (384 dimensions), batches of "
-        f"32, {arguments.threads} thread(s), median of {arguments.rounds} interleaved rounds; torch {torch.__version__}, "
-        f"{platform.machine()}; load average at the start, from other work: {load:.1f}.",
+        f"32, {arguments.threads} thread(s), median of {arguments.rounds} interleaved rounds; "
+        f"torch {torch.__version__}, {platform.machine()}; load average at the start, from other work: {load:.1f}.",
         "",
         *markdown(header, rows),
     ]
