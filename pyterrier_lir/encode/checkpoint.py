@@ -295,13 +295,21 @@ def principal_axes(batches: Iterable[Floats], dim: int) -> Floats:
     return signed
 
 
-def save(model: MultiVectorEncoder, path: Path) -> None:
-    """Writes a native sentence-transformers checkpoint; ``path`` appears only when all of it is written."""
+def save(model: MultiVectorEncoder, path: Path, *, card: str | None = None) -> None:
+    """Writes a native sentence-transformers checkpoint; ``path`` appears only when all of it is written.
+
+    Args:
+        model: What is written.
+        path: The folder.
+        card: The text of its README; None for none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
         with _quiet():
             model.save_pretrained(str(unfinished), create_model_card=False)
+        if card is not None:
+            (unfinished / "README.md").write_text(card, encoding="utf-8")
         unfinished.rename(path)
 
 

@@ -160,6 +160,19 @@ class LateInteractionEncoder(Encoder):
         checkpoint.save(model, target)
         return cls(target)
 
+    @classmethod
+    def around(cls, model: MultiVectorEncoder, name: str, **options: Any) -> LateInteractionEncoder:
+        """An encoder of a model in memory, such as one that is being trained; another process cannot load it.
+
+        Args:
+            model: The model; it is neither copied nor changed.
+            name: The encoder's fingerprint, which must differ where the weights do.
+            options: Of the class, such as ``batch_size`` and ``text_field``.
+        """
+        encoder = cls(name, **options)
+        encoder._loaded, encoder._fingerprint = model, name
+        return encoder
+
     @property
     def fingerprint(self) -> str:
         """The model, its dimensions, and a hash of all that the embeddings depend on, as in ``minilm-128-1a2b3c4d``.
