@@ -13,8 +13,11 @@ import types
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Clusters": "pooling",
+    "ConstantSpace": "pooling",
     "Contrastive": "losses",
     "Dev": "dev",
+    "Hierarchical": "pooling",
     "KLDivergence": "losses",
     "MarginMSE": "losses",
     "Matryoshka": "losses",
@@ -24,12 +27,16 @@ _HOMES = {
     "mine": "data",
 }
 
-__all__ = ["Contrastive", "Dev", "KLDivergence", "MarginMSE", "Matryoshka", "Schedule", "Trained", "Xtr", "mine"]
+__all__ = [
+    "Clusters", "ConstantSpace", "Contrastive", "Dev", "Hierarchical", "KLDivergence", "MarginMSE", "Matryoshka", "Schedule",
+    "Trained", "Xtr", "mine",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from pyterrier_lir.train.data import mine
     from pyterrier_lir.train.dev import Dev
     from pyterrier_lir.train.losses import Contrastive, KLDivergence, MarginMSE, Matryoshka, Xtr
+    from pyterrier_lir.train.pooling import Clusters, ConstantSpace, Hierarchical
     from pyterrier_lir.train.schedule import Schedule
     from pyterrier_lir.train.trainer import Trained
 

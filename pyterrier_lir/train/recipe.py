@@ -16,7 +16,7 @@ from pyterrier_lir.train.schedule import Schedule
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
-    from pyterrier_lir.train.documents import Documents
+    from pyterrier_lir.train.pooling import Pooling
 
 Data = pd.DataFrame | Mapping[str, pd.DataFrame]
 ALONE = "data"  # the name of a data set that has none
@@ -31,13 +31,13 @@ class Recipe:
     losses: Mapping[str, Loss]
     schedule: Schedule
     negatives: int
-    documents: Documents | None
+    pooling: Pooling | None
     seed: int
 
     @classmethod
     def of(
         cls, encoder: LateInteractionEncoder, given: Data, loss: Loss | Mapping[str, Loss], schedule: Schedule,
-        *, negatives: int, documents: Documents | None, seed: int,
+        *, negatives: int, pooling: Pooling | None, seed: int,
     ) -> Recipe:  # fmt: skip
         """Names what has no name.
 
@@ -58,7 +58,7 @@ class Recipe:
                     f"negatives is {negatives}, but {objective} compares documents; expected at least "
                     f"{objective.least_negatives}."
                 )
-        return cls(encoder, sets, losses, schedule, negatives, documents, seed)
+        return cls(encoder, sets, losses, schedule, negatives, pooling, seed)
 
     @cached_property
     def examples(self) -> dict[str, data.Examples]:
@@ -78,7 +78,7 @@ class Recipe:
             "loss": losses if len(set(losses.values())) > 1 else next(iter(losses.values())),
             "schedule": repr(self.schedule),
             "negatives": self.negatives,
-            "documents": repr(self.documents),
+            "pooling": repr(self.pooling),
             "seed": self.seed,
         }
 

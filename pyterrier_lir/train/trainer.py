@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.encode import checkpoint
 from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
-from pyterrier_lir.train import card, leaks, resume
+from pyterrier_lir.train import card, leaks, randomness, resume
 from pyterrier_lir.train.dev import PREFIX, Dev, curve
 from pyterrier_lir.train.losses import Contrastive, Loss
 from pyterrier_lir.train.recipe import Data, Recipe
 from pyterrier_lir.train.schedule import Schedule
 
 if TYPE_CHECKING:
-    from pyterrier_lir.train.documents import Documents
+    from pyterrier_lir.train.pooling import Pooling
 
 NEEDED = ("accelerate", "datasets")  # of sentence-transformers' trainer
 
@@ -52,7 +49,7 @@ def train(
     loss: Loss | Mapping[str, Loss] = Contrastive(),
     schedule: Schedule = Schedule(),
     negatives: int = 1,
-    documents: Documents | None = None,
+    pooling: Pooling | None = None,
     seed: int = 0,
     dev: Dev | None = None,
     test: pd.DataFrame | None = None,
@@ -72,7 +69,7 @@ def train(
         loss: What is learned; of a mix one for all, or one for each name.
         schedule: How long, how fast, in what portions.
         negatives: For each positive, drawn at random from its query's; in-batch negatives come on top.
-        documents: Documents of another kind than a vector for each token; see `pyterrier_lir.train.documents`.
+        pooling: Other vectors than one for each token; see `pyterrier_lir.train.pooling`.
         seed: Of the draw, the order of examples, dropout, and weights that are new.
         dev: Measures a development set while training.
         test: The test topics, ``qid, query``: training data that hold one of them are refused. The development set's
@@ -96,19 +93,24 @@ def train(
     if target.exists():
         raise FileExistsError(f"{target} exists; give a path that does not, or remove it first.")
     _check_installed()
-    encoder = _to_train(model)
-    recipe = Recipe.of(encoder, data, loss, schedule, negatives=negatives, documents=documents, seed=seed)
+    recipe = Recipe.of(_to_train(model), data, loss, schedule, negatives=negatives, pooling=pooling, seed=seed)
     if not allow_leaks:
         _check_leaks(recipe, test, dev)
     _ = recipe.examples  # whatever is wrong with the data is said before a model is loaded
+    with randomness.seeded(seed):
+        table = _to_checkpoint(recipe, dev, target, verbose)
+    return Trained(LateInteractionEncoder(target, text_field=recipe.encoder.text_field), table, target)
+
+
+def _to_checkpoint(recipe: Recipe, dev: Dev | None, target: Path, verbose: bool) -> pd.DataFrame:
+    """Trains, from where it was interrupted if it was, and writes the checkpoint; returns the curve."""
     training = resume.folder(target)
     state = resume.begin(training, recipe.facts)
-    with _random_numbers(seed):
-        history = _run(recipe, dev, training, state, verbose)
+    table = curve(_run(recipe, dev, training, state, verbose))
     sets = {name: card.describe(name, frame, recipe.facts["data"][name]) for name, frame in recipe.sets.items()}
-    checkpoint.save(encoder.load(), target, card=card.write(recipe.facts, sets, curve(history)))
+    checkpoint.save(recipe.encoder.load(), target, card=card.write(recipe.facts, sets, table))
     shutil.rmtree(training)
-    return Trained(LateInteractionEncoder(target, text_field=encoder.text_field), curve(history), target)
+    return table
 
 
 def _run(recipe: Recipe, dev: Dev | None, training: Path, state: str | None, verbose: bool) -> list[dict[str, Any]]:
@@ -119,8 +121,8 @@ def _run(recipe: Recipe, dev: Dev | None, training: Path, state: str | None, ver
     from pyterrier_lir.train.modules.loop import Bar, Loop, Marks, Measures
 
     network = recipe.encoder.load()
-    if recipe.documents is not None:
-        recipe.documents.put_into(network)
+    if recipe.pooling is not None:
+        recipe.pooling.put_into(network)
     losses = {name: recipe.losses[name].build(network) for name in recipe.sets}
     sets = _datasets(recipe)
     alone = len(sets) == 1
@@ -223,20 +225,3 @@ def _check_installed() -> None:
         raise ImportError(
             f"training needs {' and '.join(missing)}, not installed. Run: pip install 'pyterrier-lir[train]'"
         )
-
-
-@contextlib.contextmanager
-def _random_numbers(seed: int) -> Iterator[None]:
-    """Seeds all generators for a while; the caller's go on afterwards where they were."""
-    import torch
-
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 (what the trainer uses)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        torch.set_rng_state(before[2])

@@ -12,6 +12,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.multi_vector_encoder.trainer import MultiVectorEncoderTrainer
 from transformers import TrainerCallback
 
+from pyterrier_lir.train import randomness
 from pyterrier_lir.train.resume import COMPLETE
 
 
@@ -31,11 +32,17 @@ class Loop(MultiVectorEncoderTrainer):
         value = loss[0] if return_outputs else loss
         if not torch.isfinite(value.detach()):
             raise ValueError(
-                f"the loss is {float(value)} at step {self.state.global_step + 1}; expected a finite number. Lower the "
+                f"the loss is {value.item()} at step {self.state.global_step + 1}; expected a finite number. Lower the "
                 f"learning rate ({self.args.learning_rate}) or raise the temperature, and begin again: the last "
                 "checkpoint may be spoilt already."
             )
         return loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Measures; training goes on as if it had not."""
+        with randomness.kept():
+            found: dict[str, float] = super().evaluate(*args, **kwargs)
+            return found
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
