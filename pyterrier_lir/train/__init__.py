@@ -24,17 +24,19 @@ _HOMES = {
     "Schedule": "schedule",
     "Trained": "trainer",
     "Xtr": "losses",
+    "fit_lite": "lite",
     "mine": "data",
 }
 
 __all__ = [
     "Clusters", "ConstantSpace", "Contrastive", "Dev", "Hierarchical", "KLDivergence", "MarginMSE", "Matryoshka", "Schedule",
-    "Trained", "Xtr", "mine",
+    "Trained", "Xtr", "fit_lite", "mine",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from pyterrier_lir.train.data import mine
     from pyterrier_lir.train.dev import Dev
+    from pyterrier_lir.train.lite import fit_lite
     from pyterrier_lir.train.losses import Contrastive, KLDivergence, MarginMSE, Matryoshka, Xtr
     from pyterrier_lir.train.pooling import Clusters, ConstantSpace, Hierarchical
     from pyterrier_lir.train.schedule import Schedule

@@ -76,29 +76,36 @@ def examples(data: pd.DataFrame, *, negatives: int, scores: bool, seed: int) -> 
     Raises:
         ValueError: If a column is missing, there is no positive, a query has no negative, or a score is not finite.
     """
+    rows = [
+        [chosen["query"].iloc[0], *chosen["text"], *([chosen["score"].astype(float).tolist()] if scores else [])]
+        for chosen in map(data.iloc.__getitem__, draw(data, negatives=negatives, scores=scores, seed=seed))
+    ]
+    names = ["query", "positive", *(f"negative_{i + 1}" for i in range(negatives)), *(["label"] if scores else [])]
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def draw(data: pd.DataFrame, *, negatives: int, scores: bool, seed: int) -> list[list[int]]:
+    """The row numbers of each example: a positive, then negatives. See `examples`."""
     check_columns(data, scores=scores)
     check_positives(data)
     rng = np.random.default_rng(seed)
-    rows: list[list[Any]] = []
+    drawn: list[list[int]] = []
     lonely: list[str] = []
-    for qid, group in data.groupby("qid", sort=False):
-        relevant = (group["label"] > 0).to_numpy()
-        bad = np.flatnonzero(~relevant)
-        for positive in np.flatnonzero(relevant):
-            if negatives and not len(bad):
-                lonely.append(str(qid))
-                break
-            drawn = rng.choice(bad, negatives, replace=len(bad) < negatives) if negatives else bad[:0]
-            chosen = group.iloc[[positive, *drawn]]
-            label = [chosen["score"].astype(float).tolist()] if scores else []
-            rows.append([chosen["query"].iloc[0], *chosen["text"], *label])
+    relevant = (data["label"] > 0).to_numpy()
+    for qid, rows in data.groupby("qid", sort=False).indices.items():
+        bad = rows[~relevant[rows]]
+        if negatives and not len(bad):
+            lonely.append(str(qid))
+            continue
+        for positive in rows[relevant[rows]].tolist():
+            chosen = rng.choice(bad, negatives, replace=len(bad) < negatives) if negatives else bad[:0]
+            drawn.append([positive, *chosen.tolist()])
     if lonely:
         raise ValueError(
             f"{len(lonely)} queries have no negative ({', '.join(lonely[:3])}); expected at least one document with "
             "label 0 for each. Retrieve more documents when mining, or train with negatives=0."
         )
-    names = ["query", "positive", *(f"negative_{i + 1}" for i in range(negatives)), *(["label"] if scores else [])]
-    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return drawn
 
 
 def check_columns(data: pd.DataFrame, *, scores: bool) -> None:
