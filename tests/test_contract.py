@@ -4,7 +4,9 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ import pytest
 from pyterrier.measures import RR
 
 import pyterrier_lir as lir
+from pyterrier_lir.rerank import lite
+from pyterrier_lir.retrieve.lemur_retriever import LemurRetriever
 from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
 from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
@@ -30,6 +34,12 @@ RESULTS = QUERIES.merge(pd.DataFrame({"docno": INDEX.docnos}), how="cross").assi
 )
 ENCODED_RESULTS = ENCODER.query_encoder()(RESULTS)
 LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
+LITE = Path(tempfile.mkdtemp(prefix="lir-lite-")) / "model"
+lite.save(
+    LITE,
+    {"query_rows": 4, "doc_rows": 8, "hidden": 2, "encoder": None},
+    {name: np.ones(shape, np.float32) for name, shape in lite.shapes(4, 8, 2).items()},
+)
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
 # name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
@@ -79,6 +89,11 @@ CASES = {
         {"docno", *RANK, *MuveraRetriever.STATS}, set(),
     ),
     "muvera-hnsw": (lambda: INDEX.muvera(ann="hnsw"), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "lemur": (
+        lambda: INDEX.lemur(hidden=8, stats=True), ENCODED, ["qid", "query_embs"], {"docno", *RANK, *LemurRetriever.STATS},
+        set(),
+    ),
+    "lite": (lambda: lir.rerank.Lite(LITE), LOADED, ["qid", "query_embs", "docno", "doc_embs"], RANK, DOC_SIDE),
     "Muvera-query": (lambda: lir.Muvera(k_sim=2, reps=3), ENCODED, ["query_embs"], {"query_vec"}, set()),
     "Muvera-doc": (
         lambda: lir.Muvera(k_sim=2, reps=3, center=INDEX), ENCODER(DOCUMENTS), ["doc_embs"], {"doc_vec"}, set(),
@@ -134,8 +149,8 @@ CASES = {
     ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera"]
-SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
+RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "lemur"]
+SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer", "lite"]
 
 
 # a row depends on the query's other rows
@@ -358,7 +373,7 @@ def test_repr_rebuilds(case):
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
-        Muvera, MuveraRetriever, lir.feedback.BallCarving,
+        Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

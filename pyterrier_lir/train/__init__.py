@@ -26,16 +26,18 @@ _HOMES = {
     "Xtr": "losses",
     "fit_lite": "lite",
     "mine": "data",
+    "without": "leaks",
 }
 
 __all__ = [
     "Clusters", "ConstantSpace", "Contrastive", "Dev", "Hierarchical", "KLDivergence", "MarginMSE", "Matryoshka", "Schedule",
-    "Trained", "Xtr", "fit_lite", "mine",
+    "Trained", "Xtr", "fit_lite", "mine", "without",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from pyterrier_lir.train.data import mine
     from pyterrier_lir.train.dev import Dev
+    from pyterrier_lir.train.leaks import without
     from pyterrier_lir.train.lite import fit_lite
     from pyterrier_lir.train.losses import Contrastive, KLDivergence, MarginMSE, Matryoshka, Xtr
     from pyterrier_lir.train.pooling import Clusters, ConstantSpace, Hierarchical
