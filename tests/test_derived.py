@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents
+from corpora import build, clustered, documents
 
 import pyterrier_lir as lir
 from pyterrier_lir import kernels

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents, tree
+from corpora import build, clustered, documents, tree
 
-import pyterrier_lir as lir
 from pyterrier_lir.ragged import Ragged
 from pyterrier_lir.retrieve import lemur
 from pyterrier_lir.retrieve.lemur import Features, Lemur
@@ -101,9 +100,9 @@ def test_each_parameter_changes_something(index, topics):
     exact = index.exhaustive(docnos=some)(topics)
     assert set(index.lemur(docnos=some, **SMALL)(topics)["docno"]) == set(exact["docno"]) <= set(some)
     assert {"lemur_encode_ms", "lemur_search_ms"} <= set(index.lemur(stats=True, **SMALL)(topics).columns)
-    assert len(index.lemur(ann="ivfpq", hidden=31, nprobe=1, **{k: SMALL[k] for k in ("tokens", "epochs")})(topics)) < len(
-        index.lemur(ann="ivfpq", hidden=31, nprobe=99, **{k: SMALL[k] for k in ("tokens", "epochs")})(topics)
-    )
+    assert len(
+        index.lemur(ann="ivfpq", hidden=31, nprobe=1, **{k: SMALL[k] for k in ("tokens", "epochs")})(topics)
+    ) < len(index.lemur(ann="ivfpq", hidden=31, nprobe=99, **{k: SMALL[k] for k in ("tokens", "epochs")})(topics))
 
 
 def test_weights_count(index, topics):
@@ -141,7 +140,7 @@ def test_new_documents_are_regressed_and_features_stay(tmp_path, topics):
 
 
 def test_a_lighter_effort_is_refused_where_it_is_none(index):
-    with pytest.raises(ValueError, match='ef_search is 3, but ann is \'flat\'; expected ann="hnsw"'):
+    with pytest.raises(ValueError, match="ef_search is 3, but ann is 'flat'; expected ann=\"hnsw\""):
         index.lemur(ef_search=3)
     with pytest.raises(ValueError, match="ann is 'tree'; expected one of 'flat', 'hnsw'"):
         index.lemur(ann="tree")

@@ -158,7 +158,7 @@ def test_errors(tmp_path):
         fit_lite(frame.drop(columns="doc_embs"), tmp_path / "m")
     with pytest.raises(ValueError, match="hidden is 0"):
         fit_lite(frame, tmp_path / "m", hidden=0)
-    with pytest.raises(ValueError, match="the loss is nan; expected a finite number. Lower learning_rate"):
+    with pytest.raises(ValueError, match=r"the loss is nan; expected a finite number. Lower learning_rate"):
         fit_lite(frame, tmp_path / "m", **SMALL, learning_rate=1e30)
     with pytest.raises(ValueError, match="no example has vectors"):
         fit_lite(frame.assign(query_embs=[np.zeros((0, 8), np.float32)] * len(frame)), tmp_path / "m", **SMALL)

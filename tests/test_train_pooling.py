@@ -128,9 +128,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data():
-    rows = [
-        [*topic, d["docno"], d["text"], -float(i), i] for topic in TOPICS.values for i, d in enumerate(CORPUS)
-    ]
+    rows = [[*topic, d["docno"], d["text"], -float(i), i] for topic in TOPICS.values for i, d in enumerate(CORPUS)]
     ranking = pd.DataFrame(rows, columns=["qid", "query", "docno", "text", "score", "rank"])
     return mine(TOPICS, QRELS, CORPUS, pt.Transformer.from_df(ranking))
 

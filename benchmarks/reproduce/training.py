@@ -4,10 +4,10 @@
     python benchmarks/reproduce/training.py --medquad medquad-liveqa        # MedQuAD, from a folder of its files
     python benchmarks/reproduce/training.py --recipes contrastive --seeds 1 --steps 20       # a quick look
 
-Everything begins with the packaged MiniLM in 128 dimensions, whose token vectors were never trained for late interaction.
-BM25's first ``DEPTH`` documents are re-ranked from their text, before and after; the figures of each model are kept under
-``--folder``, and a training that was killed goes on. A training of 100 steps takes ten minutes on one core, an evaluation
-five. All that has been measured so far goes into ``benchmarks/results/train.md``.
+Everything begins with the packaged MiniLM in 128 dimensions, whose token vectors were never trained for late
+interaction. BM25's first ``DEPTH`` documents are re-ranked from their text, before and after; the figures of each model
+are kept under ``--folder``, and a training that was killed goes on. A training of 100 steps takes ten minutes on one
+core, an evaluation five. All that has been measured so far goes into ``benchmarks/results/train.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +25,9 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 from pyterrier.measures import nDCG
-from scipy.stats import ttest_rel
 
 import pyterrier_lir as lir
-from pyterrier_lir.experiment import bm25, environment
+from pyterrier_lir.experiment import bm25
 from pyterrier_lir.train import Contrastive, Dev, KLDivergence, MarginMSE, Matryoshka, Schedule, Xtr, mine, without
 
 CACHE = Path(__file__).parents[1] / ".cache" / "reproduce" / "training"
@@ -78,7 +76,9 @@ def irds(name: str, folder: Path, train: str | None = None) -> Task:
     }
     learnt = pt.get_dataset(f"irds:{train}") if train else None
     pair = (_topics(learnt.get_topics()), learnt.get_qrels()) if learnt else None
-    return Task(name, texts, pair, (_topics(dataset.get_topics()), dataset.get_qrels()), folder / name.replace("/", "-"))
+    return Task(
+        name, texts, pair, (_topics(dataset.get_topics()), dataset.get_qrels()), folder / name.replace("/", "-")
+    )
 
 
 def medquad(files: Path, folder: Path, queries: int = 1000) -> Task:
@@ -112,7 +112,10 @@ def training_data(task: Task, scores: bool) -> tuple[pd.DataFrame, Dev]:
 
     The teacher is what is there without a network: MaxSim in all 384 dimensions and a fifth of BM25's score.
     """
-    topics, qrels = without(task.train[0], task.test[0]), task.train[1]  # SciFact's test claims 870 and 1292 are in both
+    topics, qrels = (
+        without(task.train[0], task.test[0]),
+        task.train[1],
+    )  # SciFact's test claims 870 and 1292 are in both
     shuffled = topics.sample(frac=1, random_state=0)
     held, topics = shuffled[:HELD_OUT], shuffled[HELD_OUT:].sort_index()
     dev = Dev(lambda encoder: task.bm25(10) >> encoder.text_scorer(), held, qrels, [MEASURE], every=25)
@@ -121,7 +124,9 @@ def training_data(task: Task, scores: bool) -> tuple[pd.DataFrame, Dev]:
     if scores and not kept.exists():
         scored = student(dim=None).text_scorer()(data.reset_index(drop=True))
         lexical = bm25_scores(task, data)
-        scored["score"] = scored["score"] + 0.2 * scored.merge(lexical, on=["qid", "docno"], how="left")["bm25"].fillna(0)
+        scored["score"] = scored["score"] + 0.2 * scored.merge(lexical, on=["qid", "docno"], how="left")["bm25"].fillna(
+            0
+        )
         scored[[*data.columns, "score"]].to_pickle(kept)
     return pd.read_pickle(kept) if scores else data, dev
 
@@ -187,7 +192,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     torch.set_num_threads(args.threads)
     scifact = "beir/scifact"
-    task = medquad(args.medquad, args.folder) if args.medquad else irds(f"{scifact}/test", args.folder, f"{scifact}/train")
+    task = (
+        medquad(args.medquad, args.folder) if args.medquad else irds(f"{scifact}/test", args.folder, f"{scifact}/train")
+    )
     others = [irds("vaswani", args.folder)]
     for name, seed in [("untrained", 0), *((name, seed) for seed in range(args.seeds) for name in args.recipes)]:
         row = measured(name, seed, task, others, args.steps)

@@ -8,8 +8,8 @@ With S the matrix of ``<q_i, d_j>``, filled up with zeros (or cut) to N query ro
    ``C = norm(R^T + relu(R^T B1 + b1) B2 + b2)^T``.
 3. *Score*: ``MaxSim(Q, D) + <W, C> + b``.
 
-The paper's score is the second term alone. Beside MaxSim it learns what MaxSim misses, and needs fewer examples: W begins
-as zero, so an untrained model *is* MaxSim. `norm` is layer normalisation with a learned scale and shift.
+The paper's score is the second term alone. Beside MaxSim it learns what MaxSim misses, and needs fewer examples: W
+begins as zero, so an untrained model *is* MaxSim. `norm` is layer normalisation with a learned scale and shift.
 
 Ji, Jain, Veit, Reddi, Jayasumana, Menon, Yu, Kim, Chang, Kumar, ...: Efficient Document Ranking with Learnable Late
 Interactions. 2024.
@@ -76,9 +76,10 @@ class Lite(LirTransformer):
     """Re-ranks by a learned interaction over all similarities of query and document vectors, see the file.
 
     Expected columns: ``qid``, ``query_embs``, ``docno``, ``doc_embs``; ``query_weights`` is honoured if it is there (a
-    row of S is multiplied by its weight), and ``query_encoder`` must equal ``doc_encoder`` where both are, and the encoder
-    that the model was trained with. Output: all rows, with new ``score`` and ``rank`` and without the document's vectors. A
-    row whose document or query has no vectors scores -inf. Equal scores are in the order of the rows.
+    row of S is multiplied by its weight), and ``query_encoder`` must equal ``doc_encoder`` where both are, and the
+    encoder that the model was trained with. Output: all rows, with new ``score`` and ``rank`` and without the
+    document's vectors. A row whose document or query has no vectors scores -inf. Equal scores are in the order of the
+    rows.
 
     `pyterrier_lir.train.fit_lite` makes a model: ``... >> index.embs_loader() >> lir.rerank.Lite("my.lite")``.
 

@@ -8,16 +8,18 @@ For a query token x, ``y_D(x) = max_{d in D} <x, d>`` is a convex, piecewise lin
 a single vector for the query and one for each document, which any engine for inner products searches.
 
 1. *Features*: ``F(x) = (x, 1, relu(W x + b))``, of ``dim + 1 + hidden`` values. Units begin as planes at tokens of the
-   index; a small network ``<F(x), v_D>`` is then trained to give ``y_D(x)`` of `TARGETS` documents, by Adam on the squared
-   error, and W and b are kept. Without training (``epochs=0``) they are random features.
-2. *Vectors*: v_D by ridge regression of y_D on the features of sampled tokens; the same system for all documents, solved
+   index; a small network ``<F(x), v_D>`` is then trained to give ``y_D(x)`` of `TARGETS` documents, by Adam on the
+   squared error, and W and b are kept. Without training (``epochs=0``) they are random features.
+2. *Vectors*: v_D by ridge regression of y_D on the features of sampled tokens; the same system for all documents,
+solved
    once: ``v_D = (A^T A + ridge n I)^-1 A^T y_D`` with the rows of A the features of the n tokens.
 
 Tokens are those of the index, since there are no queries: a query's tokens are taken to lie where the documents' do. A
-document of one vector is represented exactly, because its y_D is linear. Features and the system depend on the codec and on
-the first segment only, so that added documents get vectors without anything else being made again.
+document of one vector is represented exactly, because its y_D is linear. Features and the system depend on the codec
+and on the first segment only, so that added documents get vectors without anything else being made again.
 
-Jääsaari, Hyvönen, Roos: LEMUR: Learned Multi-Vector Retrieval. 2026. There the features are a deeper network, without x.
+Jääsaari, Hyvönen, Roos: LEMUR: Learned Multi-Vector Retrieval. 2026. There the features are a deeper network, without
+x.
 """
 
 from __future__ import annotations
@@ -230,7 +232,7 @@ def _product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     import torch
 
     with one_thread():
-        a, b = (np.require(matrix, requirements="CW") for matrix in (a, b))
+        a, b = (np.require(matrix, requirements=("C", "W")) for matrix in (a, b))
         return torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
 
 

@@ -17,6 +17,7 @@ from pyterrier_lir.frames import Query
 from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import lemur, vectors
+from pyterrier_lir.retrieve.faiss_vectors import FaissVectors
 from pyterrier_lir.retrieve.lemur import Features, Lemur, Regressed
 from pyterrier_lir.retrieve.retriever import Found, Retriever
 
@@ -32,17 +33,17 @@ class LemurRetriever(Retriever):
     """Retrieves by LEMUR: one learned vector for the query meets one for each document, by inner product.
 
     ``score(D) = <sum_i w_i F(q_i), v_D>`` estimates MaxSim by regression; features F and vectors v are learned from the
-    index alone. ``>> index.maxsim()`` gives its candidates exact scores: ``index.lemur() % 200 >> index.maxsim()``. With as
-    many candidates as documents that is the ranking of exhaustive search.
+    index alone. ``>> index.maxsim()`` gives its candidates exact scores: ``index.lemur() % 200 >> index.maxsim()``.
+    With as many candidates as documents that is the ranking of exhaustive search.
 
     Expected columns: ``qid``, ``query_embs``; ``query_weights`` and ``query_encoder`` are honoured if they are there.
     Output: the columns of the query, and ``docno``, ``score``, ``rank``; documents without tokens and queries without
     rows give no results. Equal scores are in index order.
 
-    The first search learns, and regresses every document, under ``derived/``: a thousand passages take about ten seconds on
-    one core. After the index has changed, ``"flat"`` regresses what is new, and features stay as long as the first segment
-    does. A vector has ``size = dim + 1 + hidden`` values, 641 with 128 dimensions; see `LirIndex.muvera` for what each
-    ``ann`` takes.
+    The first search learns, and regresses every document, under ``derived/``: a thousand passages take about ten
+    seconds on one core. After the index has changed, ``"flat"`` regresses what is new, and features stay as long as the
+    first segment does. A vector has ``size = dim + 1 + hidden`` values, 641 with 128 dimensions; see `LirIndex.muvera`
+    for what each ``ann`` takes.
 
     Args:
         index_: The index.
@@ -133,12 +134,14 @@ class LemurRetriever(Retriever):
 
         def opened() -> Features:
             sources = small_files([first.folder.path.name], store.manifest["codec"])
-            folder = store.derived(name, sources, lambda folder: lemur.write(lemur.learn(store, Lemur.of(self)), folder))
+            folder = store.derived(
+                name, sources, lambda folder: lemur.write(lemur.learn(store, Lemur.of(self)), folder)
+            )
             return lemur.read(folder, store.dim, self.hidden)
 
         return store.once(name, opened)
 
-    def _vectors(self, store: Store) -> list[vectors.Flat | vectors.Faiss]:
+    def _vectors(self, store: Store) -> list[vectors.Flat | FaissVectors]:
         """What is searched: ``"flat"`` is a list for each segment, so that only new ones are regressed."""
         _, name = self.derived
         parts = [part for part in store.parts() if part[1].num_tokens]
@@ -146,11 +149,11 @@ class LemurRetriever(Retriever):
             return [self._derived(store, name, parts)]
         return [self._derived(store, f"{name}/{part[1].folder.path.name}", [part]) for part in parts]
 
-    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | vectors.Faiss:
+    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | FaissVectors:
         learned = self._features(store)
         count = threads(self.num_threads)
 
-        def opened() -> vectors.Flat | vectors.Faiss:
+        def opened() -> vectors.Flat | FaissVectors:
             source = Regressed(store, parts, learned, count)
 
             def write(folder: files.Directory) -> None:

@@ -1,8 +1,9 @@
 """EXAMPLES -> CHECKPOINT: late-interaction models, trained over sentence-transformers; `lir.train(...)` does it.
 
-The loop, the optimiser and most losses are those of sentence-transformers. What is here: data from topics, judgements and
-retrievers (`data`), recipes as values (`losses`, `schedule`), a curve of measures while it trains (`dev`), going on after
-a kill (`resume`), a card (`card`), and models whose documents are a few learned vectors or whose interaction is learned.
+The loop, the optimiser and most losses are those of sentence-transformers. What is here: data from topics, judgements
+and retrievers (`data`), recipes as values (`losses`, `schedule`), a curve of measures while it trains (`dev`), going on
+after a kill (`resume`), a card (`card`), and models whose documents are a few learned vectors or whose interaction is
+learned.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Clusters", "ConstantSpace", "Contrastive", "Dev", "Hierarchical", "KLDivergence", "MarginMSE", "Matryoshka", "Schedule",
-    "Trained", "Xtr", "fit_lite", "mine", "without",
+    "Clusters", "ConstantSpace", "Contrastive", "Dev", "Hierarchical", "KLDivergence", "MarginMSE", "Matryoshka",
+    "Schedule", "Trained", "Xtr", "fit_lite", "mine", "without",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Training data: the rows of PyTerrier's rankings, with ``text`` and ``label``; from them, examples for a loss.
 
-A row is a document of a query: relevant where ``label`` is above 0, else a negative. A transformer that re-ranks such rows
-is a teacher: the ``score`` that it gives is what distillation learns.
+A row is a document of a query: relevant where ``label`` is above 0, else a negative. A transformer that re-ranks such
+rows is a teacher: the ``score`` that it gives is what distillation learns.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def mine(
     rows = rows[rows["qid"].isin(rows.loc[rows["label"] > 0, "qid"])]
     check_positives(rows)
     order = {qid: place for place, qid in enumerate(topics["qid"])}
-    return rows.sort_values("qid", key=lambda qids: qids.map(order), kind="stable")[list(COLUMNS)].reset_index(drop=True)
+    return rows.sort_values("qid", key=lambda qids: qids.map(order), kind="stable")[list(COLUMNS)].reset_index(
+        drop=True
+    )
 
 
 def examples(data: pd.DataFrame, *, negatives: int, scores: bool, seed: int) -> Examples:

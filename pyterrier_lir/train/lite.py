@@ -20,6 +20,7 @@ from pyterrier_lir.train.losses import Contrastive, KLDivergence, Loss, MarginMS
 if TYPE_CHECKING:
     from torch import Tensor
 
+CONTRASTIVE = Contrastive()
 LOSSES = (Contrastive, KLDivergence, MarginMSE)
 
 
@@ -35,7 +36,7 @@ def fit_lite(
     data: pd.DataFrame,
     path: str | PathLike[str],
     *,
-    loss: Loss = Contrastive(),
+    loss: Loss = CONTRASTIVE,
     query_rows: int = 32,
     doc_rows: int = 128,
     hidden: int = 64,
@@ -69,7 +70,8 @@ def fit_lite(
 
     Raises:
         FileExistsError: If there is something at ``path``.
-        ValueError: If the loss is another, a column is missing, there is no positive or no negative, encoders differ, or
+        ValueError: If the loss is another, a column is missing, there is no positive or no negative, encoders differ,
+        or
             the loss is no number.
     """
     target = Path(path)
@@ -78,7 +80,12 @@ def fit_lite(
     if not isinstance(loss, LOSSES):
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(kind.__name__ for kind in LOSSES)}.")
     frames.check_counts(
-        query_rows=query_rows, doc_rows=doc_rows, hidden=hidden, negatives=negatives, epochs=epochs, batch_size=batch_size
+        query_rows=query_rows,
+        doc_rows=doc_rows,
+        hidden=hidden,
+        negatives=negatives,
+        epochs=epochs,
+        batch_size=batch_size,
     )
     lists = _lists(data, loss, query_rows, doc_rows, negatives, seed)
     settings = {"query_rows": query_rows, "doc_rows": doc_rows, "hidden": hidden, "encoder": _encoder(data)}

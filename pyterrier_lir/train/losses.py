@@ -1,7 +1,7 @@
 """What is learned, as values: each builds a loss of sentence-transformers for a model.
 
-S is the score of a query Q and a document D: ``MaxSim(Q, D) = sum_i max_j <q_i, d_j>``, or XTR's. D+ is the positive of an
-example, and its documents are D+ and its negatives.
+S is the score of a query Q and a document D: ``MaxSim(Q, D) = sum_i max_j <q_i, d_j>``, or XTR's. D+ is the positive of
+an example, and its documents are D+ and its negatives.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class KLDivergence(Loss):
 class MarginMSE(Loss):
     """Distillation: the teacher's margins between the positive and each negative are learned.
 
-    ``mean over the negatives of ( (S(Q, D+) - S(Q, D-)) - (t(Q, D+) - t(Q, D-)) ) ** 2``. The teacher's scores must be on
-    the scale of MaxSim, 0 to the number of query tokens.
+    ``mean over the negatives of ( (S(Q, D+) - S(Q, D-)) - (t(Q, D+) - t(Q, D-)) ) ** 2``. The teacher's scores must be
+    on the scale of MaxSim, 0 to the number of query tokens.
 
     Hofstätter et al.: Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation. 2020.
     """

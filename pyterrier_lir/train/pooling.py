@@ -1,8 +1,8 @@
 """Vectors that are not tokens: what a model gives instead, as values; each puts a module into a model that is trained.
 
-The module is part of the checkpoint, so indexing and searching give what training saw. `LateInteractionEncoder` loads all
-of them; sentence-transformers itself loads `Hierarchical` as it is, the others where this package is installed, with
-``trust_remote_code=True``, as it asks of modules that are not its own.
+The module is part of the checkpoint, so indexing and searching give what training saw. `LateInteractionEncoder` loads
+all of them; sentence-transformers itself loads `Hierarchical` as it is, the others where this package is installed,
+with ``trust_remote_code=True``, as it asks of modules that are not its own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Pooling:
 class ConstantSpace(Pooling):
     """Documents of a fixed number of learned vectors (ConstBERT); queries keep their tokens.
 
-    See `pyterrier_lir.train.modules.constant_space.ConstantSpacePooling` for the formula. The paper mixes the backbone's
-    vectors before the projection to fewer dimensions; as both are linear, it is the same behind it.
+    See `pyterrier_lir.train.modules.constant_space.ConstantSpacePooling` for the formula. The paper mixes the
+    backbone's vectors before the projection to fewer dimensions; as both are linear, it is the same behind it.
 
     Attributes:
         vectors: Of a document.

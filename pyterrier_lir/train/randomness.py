@@ -1,4 +1,4 @@
-"""Random numbers of a training are its own: it draws from its seed, and leaves the caller's generators where they were."""
+"""A training's random numbers are its own: they begin with its seed, and the caller's go on where they were."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.train.pooling import Pooling
 
-Data = pd.DataFrame | Mapping[str, pd.DataFrame]
+Data: TypeAlias = pd.DataFrame | Mapping[str, pd.DataFrame]
 ALONE = "data"  # the name of a data set that has none
 
 

@@ -1,7 +1,7 @@
 """Where an interrupted training left off, and whether the one that goes on is the same.
 
-Beside the checkpoint ``model`` that is to be, the folder ``.model.training`` holds what a kill must not take: the recipe,
-and the last states of weights, optimiser and random numbers. It goes when the training is finished.
+Beside the checkpoint ``model`` that is to be, the folder ``.model.training`` holds what a kill must not take: the
+recipe, and the last states of weights, optimiser and random numbers. It goes when the training is finished.
 """
 
 from __future__ import annotations

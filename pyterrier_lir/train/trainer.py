@@ -23,6 +23,7 @@ from pyterrier_lir.train.schedule import Schedule
 if TYPE_CHECKING:
     from pyterrier_lir.train.pooling import Pooling
 
+CONTRASTIVE, DEFAULT = Contrastive(), Schedule()
 NEEDED = ("accelerate", "datasets")  # of sentence-transformers' trainer
 
 
@@ -46,8 +47,8 @@ def train(
     data: Data,
     path: str | PathLike[str],
     *,
-    loss: Loss | Mapping[str, Loss] = Contrastive(),
-    schedule: Schedule = Schedule(),
+    loss: Loss | Mapping[str, Loss] = CONTRASTIVE,
+    schedule: Schedule = DEFAULT,
     negatives: int = 1,
     pooling: Pooling | None = None,
     seed: int = 0,
@@ -58,8 +59,8 @@ def train(
 ) -> Trained:
     """Trains a late-interaction model, over sentence-transformers' trainer, and writes a checkpoint.
 
-    The same model, data, recipe, seed and versions give the same weights on a processor with the same number of threads,
-    also where a training was killed in between: call it again with the same arguments, and it goes on.
+    The same model, data, recipe, seed and versions give the same weights on a processor with the same number of
+    threads, also where a training was killed in between: call it again with the same arguments, and it goes on.
 
     Args:
         model: What to begin with: a checkpoint, or an encoder, whose dimensions, lengths and prompts are then kept.

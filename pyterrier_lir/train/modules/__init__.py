@@ -1,1 +1,1 @@
-"""PyTorch modules: losses and layers that sentence-transformers lacks. Imported inside functions only: they load torch."""
+"""PyTorch modules that sentence-transformers lacks: losses and layers. Imported inside functions: they load torch."""

@@ -19,9 +19,9 @@ ITERATIONS = 5
 class ClusterPooling(BaseTokenPooling):
     """k-means over the unit token vectors of each text; a cluster becomes its mean, at unit length.
 
-    ``c_k = normalised mean of { x_j : argmax_l <x_j, m_l> = k }``. Which cluster a token is in has no gradient; the mean
-    has. A text of at most k tokens stays as it is. Centres m begin with the first token, then always the one that is
-    least like all before, so that the same text gives the same clusters.
+    ``c_k = normalised mean of { x_j : argmax_l <x_j, m_l> = k }``. Which cluster a token is in has no gradient; the
+    mean has. A text of at most k tokens stays as it is. Centres m begin with the first token, then always the one that
+    is least like all before, so that the same text gives the same clusters.
 
     Args:
         queries: k of a query; 0 leaves queries as they are.

@@ -16,10 +16,11 @@ class ConstantSpacePooling(BaseTokenPooling):
     """``P = W H``: row c of P is ``sum_j W[c, j] h_j``, over the positions j of a document.
 
     H holds the token vectors before normalisation, ``(positions, dim)``, zero where there is no token; W is learned,
-    ``(vectors, positions)``. A weight belongs to a position, so documents of all lengths share it, and longer ones are cut.
+    ``(vectors, positions)``. A weight belongs to a position, so documents of all lengths share it, and longer ones are
+    cut.
 
-    W begins as the mean of every ``vectors``-th position: then a document of at most ``vectors`` tokens keeps them as they
-    are, and its score is MaxSim. A row that is zero, because nothing was mixed into it, is no vector.
+    W begins as the mean of every ``vectors``-th position: then a document of at most ``vectors`` tokens keeps them as
+    they are, and its score is MaxSim. A row that is zero, because nothing was mixed into it, is no vector.
 
     Args:
         vectors: C, of a document.

@@ -22,7 +22,9 @@ class Loop(MultiVectorEncoderTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No card of its own."""
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """The loss of a batch.
 
         Raises:
@@ -58,7 +60,9 @@ class Measures(BaseEvaluator):
         super().__init__()
         self.measure, self.prefix = measure, prefix
 
-    def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> dict[str, float]:
+    def __call__(
+        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
+    ) -> dict[str, float]:
         """The measures by name."""
         return {f"{self.prefix}{name}": value for name, value in self.measure(steps).items()}
 
