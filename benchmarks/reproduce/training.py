@@ -27,9 +27,10 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 from pyterrier.measures import nDCG
+from scipy.stats import ttest_rel
 
 import pyterrier_lir as lir
-from pyterrier_lir.experiment import bm25
+from pyterrier_lir.experiment import bm25, environment
 from pyterrier_lir.train import Contrastive, Dev, KLDivergence, MarginMSE, Matryoshka, Schedule, Xtr, mine, without
 
 CACHE = Path(__file__).parents[1] / ".cache" / "reproduce" / "training"
@@ -180,11 +181,11 @@ def page(folder: Path) -> str:
     lines = [
         "# Training", "",
         f"{here['processor']['model']}, {here['processor']['cores']} cores, Python {here['python']}, torch "
-        f"{version('torch')}, sentence-transformers {version('sentence-transformers')}; one thread, other processes beside "
-        f"it. Written by `benchmarks/reproduce/training.py`. The packaged MiniLM in 128 dimensions, queries cut at "
-        f"{LENGTHS['query_length']} tokens, documents at {LENGTHS['document_length']}, batches of 16, learning rate 5e-5, "
-        f"negatives from BM25's first {NEGATIVES}. BM25's first {DEPTH} are re-ranked; {MEASURE}, means over queries and "
-        "seeds. p: paired t-test over queries, whose values are first averaged over seeds, against the untrained model, "
+        f"{version('torch')}, sentence-transformers {version('sentence-transformers')}; one thread, others beside it. "
+        f"Written by `benchmarks/reproduce/training.py`. The packaged MiniLM in 128 dimensions, queries cut at "
+        f"{LENGTHS['query_length']} tokens, documents at {LENGTHS['document_length']}, batches of 16, rate 5e-5, "
+        f"negatives from BM25's first {NEGATIVES}. BM25's first {DEPTH} are re-ranked; {MEASURE}, means over queries "
+        "and seeds. p: paired t-test over queries, their values averaged over seeds, against the untrained model, "
         "after Holm for the recipes of a table. The last columns are the same model on a collection that it never saw. "
         "Minutes are the processor's, with three measurements of the development set.", "",
     ]  # fmt: skip

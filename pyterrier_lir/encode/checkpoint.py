@@ -65,7 +65,7 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     check_device(device)
     _check_tokenizer(source)
     try:
-        with _quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
+        with quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
             model = MultiVectorEncoder._load_with_module_classes(
                 source, _own_modules(source, hub.get("revision")), prompts=prompts, device=device, **hub
             )
@@ -324,7 +324,7 @@ def save(model: MultiVectorEncoder, path: Path, *, card: str | None = None) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
-        with _quiet():
+        with quiet():
             model.save_pretrained(str(unfinished), create_model_card=False)
         if card is not None:
             (unfinished / "README.md").write_text(card, encoding="utf-8")
@@ -332,7 +332,7 @@ def save(model: MultiVectorEncoder, path: Path, *, card: str | None = None) -> N
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps out a progress bar of a second, and the news that a dense checkpoint is read as a multi-vector one."""
     from transformers.utils import logging as transformers_logging
 

@@ -136,7 +136,8 @@ def _run(recipe: Recipe, dev: Dev | None, training: Path, state: str | None, ver
         callbacks=[Marks(), *([Bar()] if verbose else [])],
     )
     loop.remove_callback(PrinterCallback)
-    loop.train(resume_from_checkpoint=state)
+    with checkpoint.quiet():
+        loop.train(resume_from_checkpoint=state)
     if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
         raise ValueError(
             "the trained weights are no finite numbers; expected finite ones. Lower the learning rate, remove "
