@@ -11,7 +11,7 @@ With S the matrix of ``<q_i, d_j>``, filled up with zeros (or cut) to N query ro
 The paper's score is the second term alone. Beside MaxSim it learns what MaxSim misses, and needs fewer examples: W
 begins as zero, so an untrained model *is* MaxSim. `norm` is layer normalisation with a learned scale and shift.
 
-Ji, Jain, Veit, Reddi, Jayasumana, Menon, Yu, Kim, Chang, Kumar, ...: Efficient Document Ranking with Learnable Late
+Ji, Jain, Veit, Reddi, Jayasumana, Rawat, Menon, Yu, Kumar: Efficient Document Ranking with Learnable Late
 Interactions. 2024.
 """
 
@@ -81,7 +81,7 @@ class Lite(LirTransformer):
     document's vectors. A row whose document or query has no vectors scores -inf. Equal scores are in the order of the
     rows.
 
-    `pyterrier_lir.train.fit_lite` makes a model: ``... >> index.embs_loader() >> lir.rerank.Lite("my.lite")``.
+    `pyterrier_lir.train.lite.fit_lite` makes a model: ``... >> index.embs_loader() >> lir.rerank.Lite("my.lite")``.
 
     Args:
         path: The folder of the model.

@@ -29,7 +29,7 @@ class Pooling:
 class ConstantSpace(Pooling):
     """Documents of a fixed number of learned vectors (ConstBERT); queries keep their tokens.
 
-    See `pyterrier_lir.train.modules.constant_space.ConstantSpacePooling` for the formula. The paper mixes the
+    See ``train.modules.constant_space`` for the formula. The paper mixes the
     backbone's vectors before the projection to fewer dimensions; as both are linear, it is the same behind it.
 
     Attributes:
@@ -55,7 +55,7 @@ class ConstantSpace(Pooling):
 class Clusters(Pooling):
     """Queries and documents of the means of their clusters, in training and after (CRISP).
 
-    See `pyterrier_lir.train.modules.clusters.ClusterPooling`.
+    See ``train.modules.clusters``.
 
     Attributes:
         queries: Clusters of a query; 0 leaves queries as they are.

@@ -70,7 +70,7 @@ def train(
         loss: What is learned; of a mix one for all, or one for each name.
         schedule: How long, how fast, in what portions.
         negatives: For each positive, drawn at random from its query's; in-batch negatives come on top.
-        pooling: Other vectors than one for each token; see `pyterrier_lir.train.pooling`.
+        pooling: Other vectors than one for each token; see ``pyterrier_lir.train.pooling``.
         seed: Of the draw, the order of examples, dropout, and weights that are new.
         dev: Measures a development set while training.
         test: The test topics, ``qid, query``: training data that hold one of them are refused. The development set's
