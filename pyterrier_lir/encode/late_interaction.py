@@ -182,6 +182,20 @@ class LateInteractionEncoder(Encoder):
         encoder._loaded, encoder._fingerprint = model, name
         return encoder
 
+    def to_pylate(self, folder: str | PathLike[str]) -> None:
+        """Writes the checkpoint as PyLate keeps it, which it and sentence-transformers load. Loads the model.
+
+        Args:
+            folder: Where it will be; it must not exist.
+
+        Raises:
+            FileExistsError: If the folder exists.
+            ValueError: If the model has what PyLate has not, such as vectors that are no tokens.
+        """
+        from pyterrier_lir.encode import pylate
+
+        pylate.export(self.load(), Path(folder))
+
     @property
     def fingerprint(self) -> str:
         """The model, its dimensions, and a hash of all that the embeddings depend on, as in ``minilm-128-1a2b3c4d``.

@@ -207,11 +207,13 @@ def _of_the_moment(recipe: Recipe, step: int) -> LateInteractionEncoder:
 
 
 def _to_train(model: str | PathLike[str] | LateInteractionEncoder) -> LateInteractionEncoder:
-    """A fresh encoder, in float32; the one that is given keeps its weights."""
+    """A fresh encoder, in float32 and torch; the one that is given keeps its weights."""
     given = model if isinstance(model, LateInteractionEncoder) else LateInteractionEncoder(model)
     if isinstance(given.device, list):
         raise ValueError(f"device is {given.device!r}; expected one device for training. Give the first.")
-    fresh: LateInteractionEncoder = pt.inspect.transformer_apply_attributes(given, dtype="float32", verbose=False)
+    fresh: LateInteractionEncoder = pt.inspect.transformer_apply_attributes(
+        given, dtype="float32", backend="torch", quantized=False, verbose=False
+    )
     return fresh
 
 
