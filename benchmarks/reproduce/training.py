@@ -121,7 +121,8 @@ def training_data(task: Task, scores: bool) -> tuple[pd.DataFrame, Dev]:
     topics, qrels = task.train
     topics = without(topics, task.test[0])  # SciFact's test claims 870 and 1292 are training claims as well
     shuffled = topics.sample(frac=1, random_state=0)
-    held, topics = shuffled[:HELD_OUT], shuffled[HELD_OUT:].sort_index()
+    held = shuffled[:HELD_OUT]
+    topics = without(shuffled[HELD_OUT:].sort_index(), held)  # some of MedQuAD's questions are asked twice
     dev = Dev(lambda encoder: task.bm25(10) >> encoder.text_scorer(), held, qrels, [MEASURE], every=25)
     data = mine(topics, qrels, task.corpus(), task.bm25(NEGATIVES))
     if not scores:
