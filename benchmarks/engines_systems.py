@@ -70,6 +70,14 @@ def xtr(opened: Opened, **options: Any) -> pt.Transformer:
     return opened.index.xtr(**options)
 
 
+def one_vector(name: str) -> Search:
+    """MUVERA or LEMUR: the best 200 by one vector, with exact scores."""
+    return lambda opened, *, num_results, num_threads: (
+        getattr(opened.index, name)(num_results=200, num_threads=num_threads)
+        >> opened.index.maxsim(num_threads=num_threads) % num_results
+    )
+
+
 def exhaustive(opened: Opened, **options: Any) -> pt.Transformer:
     return opened.index.exhaustive(**options)
 
@@ -106,6 +114,8 @@ SYSTEMS = [
     System(WARP, "4 bits", warp()),
     System(REFINED_WARP, "4 bits", refined_warp),
     System(XTR, "4 bits", xtr),
+    System("MUVERA % 200 >> maxsim", "4 bits", one_vector("muvera")),
+    System("LEMUR % 200 >> maxsim", "4 bits", one_vector("lemur")),
     System("exhaustive, 4 bits", "4 bits", exhaustive),
     System(EXACT, "fp16", exhaustive),
     System("BM25 % 100 >> maxsim, 4 bits", "4 bits", bm25_reranked),

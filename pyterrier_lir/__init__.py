@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("adapters", "agents", "experiment", "explain", "feedback", "reduce", "rerank")
+_ROOMS = ("adapters", "agents", "experiment", "explain", "feedback", "reduce", "rerank", "train")
 
 
 def __getattr__(name: str) -> Any:

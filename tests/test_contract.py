@@ -1,7 +1,9 @@
 """What PyTerrier expects, asked of every transformer that the package has."""
 
 import pickle
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,20 @@ import pytest
 from examples import ENCODED, ENCODED_RESULTS, ENCODER, GRAPH, INDEX, QUERIES, RESULTS, STATS, same
 
 import pyterrier_lir as lir
+from pyterrier_lir.rerank import lite
+from pyterrier_lir.retrieve.lemur_retriever import LemurRetriever
 from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
 from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
 from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
+LITE = Path(tempfile.mkdtemp(prefix="lir-lite-")) / "model"
+lite.save(
+    LITE,
+    {"query_rows": 4, "doc_rows": 8, "hidden": 2, "encoder": None},
+    {name: np.ones(shape, np.float32) for name, shape in lite.shapes(4, 8, 2).items()},
+)
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
 # name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
@@ -66,6 +76,11 @@ CASES = {
         {"docno", *RANK, *MuveraRetriever.STATS}, set(),
     ),
     "muvera-hnsw": (lambda: INDEX.muvera(ann="hnsw"), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "lemur": (
+        lambda: INDEX.lemur(hidden=8, stats=True), ENCODED, ["qid", "query_embs"],
+        {"docno", *RANK, *LemurRetriever.STATS}, set(),
+    ),
+    "lite": (lambda: lir.rerank.Lite(LITE), LOADED, ["qid", "query_embs", "docno", "doc_embs"], RANK, DOC_SIDE),
     "Muvera-query": (lambda: lir.Muvera(k_sim=2, reps=3), ENCODED, ["query_embs"], {"query_vec"}, set()),
     "Muvera-doc": (
         lambda: lir.Muvera(k_sim=2, reps=3, center=INDEX), ENCODER(DOCUMENTS), ["doc_embs"], {"doc_vec"}, set(),
@@ -286,7 +301,7 @@ def test_repr_rebuilds(case):
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
-        Muvera, MuveraRetriever, lir.feedback.BallCarving, lir.LateChunking, Passages,
+        Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving, lir.LateChunking, Passages,
         lir.agents.QueryRewrite,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}

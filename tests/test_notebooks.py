@@ -50,8 +50,7 @@ def kinds(cell):
 
 
 def test_they_are_numbered_from_one():
-    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
-    assert numbers[0] == 1 and len(set(numbers)) == len(numbers)
+    assert [int(path.name[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

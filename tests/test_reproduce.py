@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def test_every_kit_is_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*PAPERS, "limit", "kit", "kept", "page"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*PAPERS, "limit", "training", "kit", "kept", "page"}
 
 
 def given(folder, *more):

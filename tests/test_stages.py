@@ -8,7 +8,7 @@ import pytest
 from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
 from test_contract import CASES
 
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera"]
+RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "lemur"]
 SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -33,7 +34,11 @@ MINILM_AXES = 128  # columns of the shipped projection
 MINILM_PCA = Path(__file__).with_name("minilm_pca.npy")
 MINILM_PCA_SHA256 = "1b5f09795d48233f75c53f4acb711a299e84cea6a899ab8b3e7e7d7d474184bd"
 
+OWN_MODULES = "pyterrier_lir.train.modules."  # where the types of modules begin that `train` puts into checkpoints
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+_TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")  # files, one of which holds the vocabulary
 
 # Files that can change embeddings; a README or a picture beside them cannot.
 _CONTENT = {".json", ".txt", ".model", ".metadata", ".safetensors", ".bin", ".py"}
@@ -51,16 +56,19 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     Raises:
         ImportError: If ``"minilm"`` is asked for and its package is not installed.
         OSError: If there is no such checkpoint, or the hub cannot be reached.
-        ValueError: If the packaged model is not the expected one, or there is no such device.
+        ValueError: If the packaged model is not the expected one, if there is no such device, or no tokenizer.
     """
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
     source = str(minilm_folder()) if name == MINILM else name
     check_device(device)
+    _check_tokenizer(source)
     try:
-        with _quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
-            model = MultiVectorEncoder(source, prompts=prompts, device=device, **hub)
+        with quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
+            model = MultiVectorEncoder._load_with_module_classes(
+                source, _own_modules(source, hub.get("revision")), prompts=prompts, device=device, **hub
+            )
     except OSError as error:
         raise OSError(_not_found(name, error)) from error
     if not _brings_projection(source, hub.get("revision")):
@@ -69,6 +77,17 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     if name == MINILM:
         model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
     return model
+
+
+def _check_tokenizer(source: str) -> None:
+    """Refuses a folder without a tokenizer, which transformers replaces by an empty one: every word is then unknown."""
+    folder = Path(source)
+    is_model = (folder / "modules.json").is_file() or (folder / "config.json").is_file()
+    if is_model and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
+        raise ValueError(
+            f"the checkpoint {source!r} has no tokenizer; expected a file such as tokenizer.json or vocab.txt. Save it "
+            "there with the model: tokenizer.save_pretrained(folder)."
+        )
 
 
 def _not_found(name: str, error: OSError) -> str:
@@ -318,18 +337,26 @@ def principal_axes(batches: Iterable[Floats], dim: int) -> Floats:
     return signed
 
 
-def save(model: MultiVectorEncoder, path: Path) -> None:
-    """Writes a native sentence-transformers checkpoint; ``path`` appears only when all of it is written."""
+def save(model: MultiVectorEncoder, path: Path, *, card: str | None = None) -> None:
+    """Writes a native sentence-transformers checkpoint; ``path`` appears only when all of it is written.
+
+    Args:
+        model: What is written.
+        path: The folder.
+        card: The text of its README; None for none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         unfinished = Path(folder, path.name)
-        with _quiet():
+        with quiet():
             model.save_pretrained(str(unfinished), create_model_card=False)
+        if card is not None:
+            (unfinished / "README.md").write_text(card, encoding="utf-8")
         unfinished.rename(path)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps out a progress bar of a second, and the news that a dense checkpoint is read as a multi-vector one."""
     from transformers.utils import logging as transformers_logging
 
@@ -346,6 +373,18 @@ def _quiet() -> Iterator[None]:
         logger.removeFilter(is_news)
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def _own_modules(source: str, revision: str | None) -> dict[str, type]:
+    """The classes of this package that a checkpoint asks for, which may run without ``trust_remote_code``."""
+    modules = _find(source, "modules.json", revision)
+    types = [module["type"] for module in json.loads(Path(modules).read_text("utf-8"))] if modules else []
+    return {name: _imported(name) for name in types if name.startswith(OWN_MODULES)}
+
+
+def _imported(name: str) -> type:
+    module, _, name = name.rpartition(".")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
 def _brings_projection(source: str, revision: str | None) -> bool:

@@ -176,6 +176,33 @@ class LateInteractionEncoder(Encoder):
         checkpoint.save(model, target)
         return cls(target)
 
+    @classmethod
+    def around(cls, model: MultiVectorEncoder, name: str, **options: Any) -> LateInteractionEncoder:
+        """An encoder of a model in memory, such as one that is being trained; another process cannot load it.
+
+        Args:
+            model: The model; it is neither copied nor changed.
+            name: The encoder's fingerprint, which must differ where the weights do.
+            options: Of the class, such as ``batch_size`` and ``text_field``.
+        """
+        encoder = cls(name, **options)
+        encoder._loaded, encoder._fingerprint = model, name
+        return encoder
+
+    def to_pylate(self, folder: str | PathLike[str]) -> None:
+        """Writes the checkpoint as PyLate keeps it, which it and sentence-transformers load. Loads the model.
+
+        Args:
+            folder: Where it will be; it must not exist.
+
+        Raises:
+            FileExistsError: If the folder exists.
+            ValueError: If the model has what PyLate has not, such as vectors that are no tokens.
+        """
+        from pyterrier_lir.encode import pylate
+
+        pylate.export(self.load(), Path(folder))
+
     @property
     def fingerprint(self) -> str:
         """The model, its dimensions, and a hash of all that the embeddings depend on, as in ``minilm-128-1a2b3c4d``.

@@ -27,6 +27,7 @@ from pyterrier_lir.rerank.ladr import Ladr
 from pyterrier_lir.rerank.loader import EmbsLoader
 from pyterrier_lir.rerank.maxsim import IndexMaxSim
 from pyterrier_lir.retrieve.exhaustive import Exhaustive
+from pyterrier_lir.retrieve.lemur_retriever import LemurRetriever
 from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
 from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
 from pyterrier_lir.retrieve.warp import Warp
@@ -237,6 +238,7 @@ class LirIndex(pt.Artifact, pt.Indexer):
     xtr = makes(Xtr)
     xtr_scorer = makes(XtrScorer)
     muvera = makes(MuveraRetriever)
+    lemur = makes(LemurRetriever)
     maxsim = makes(IndexMaxSim)
     early_exit_maxsim = makes(EarlyExitMaxSim)
     corpus_graph = makes(CorpusGraph)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import frames
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
@@ -110,11 +110,7 @@ class MuveraRetriever(Retriever):
     ) -> None:
         frames.check_counts(num_results=num_results, ef_search=ef_search, nprobe=nprobe)
         threads(num_threads)
-        if ann not in vectors.KINDS:
-            raise ValueError(f"ann is {ann!r}; expected one of {', '.join(map(repr, vectors.KINDS))}.")
-        for name, value, kind in (("ef_search", ef_search, "hnsw"), ("nprobe", nprobe, "ivfpq")):
-            if value is not None and ann != kind:
-                raise ValueError(f'{name} is {value}, but ann is {ann!r}; expected ann="{kind}". Leave {name} out.')
+        vectors.check_kind(ann, ef_search, nprobe)
         self.index_ = index_
         self.num_results = num_results
         self.ann = ann
@@ -141,14 +137,9 @@ class MuveraRetriever(Retriever):
         (encoded,) = encoder.queries([(query.embs, query.weights)])
         clock.append(time.perf_counter())
         effort = self.ef_search or self.nprobe
-        hits = [part.search(encoded, self.num_results, wanted, effort, num_threads) for part in parts]
-        docids = np.concatenate([found for found, _ in hits])
-        products: Scores = np.concatenate([scores for _, scores in hits])
-        if len(hits) > 1:
-            top = kernels.top_k(products, self.num_results)
-            docids, products = docids[top], products[top]
+        docids, products = vectors.search(parts, encoded, self.num_results, wanted, effort, num_threads)
         clock.append(time.perf_counter())
-        scores = products / np.float32(self.reps) + np.float32(encoder.shift(query))
+        scores: Scores = products / np.float32(self.reps) + np.float32(encoder.shift(query))
         return Found(docids, scores, (1000 * np.diff(clock)).tolist())
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:

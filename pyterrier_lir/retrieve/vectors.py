@@ -15,7 +15,7 @@ ivfpq  the same, of the nearest clusters             size / 8 + 8              `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -45,6 +45,32 @@ class Source(Protocol):
 
     def some(self, docids: Docids) -> Floats:
         """The vectors of a few documents."""
+
+
+def check_kind(kind: str, ef_search: int | None, nprobe: int | None) -> None:
+    """Refuses a kind that there is not, and an effort that is not the kind's."""
+    if kind not in KINDS:
+        raise ValueError(f"ann is {kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
+    for name, value, of in (("ef_search", ef_search, "hnsw"), ("nprobe", nprobe, "ivfpq")):
+        if value is not None and kind != of:
+            raise ValueError(f'{name} is {value}, but ann is {kind!r}; expected ann="{of}". Leave {name} out.')
+
+
+def search(
+    parts: Sequence[Flat | FaissVectors],
+    query: Floats,
+    k: int,
+    wanted: Subset | None,
+    effort: int | None,
+    num_threads: int,
+) -> Hits:
+    """The documents with the largest inner products in all parts; see `Flat.search`."""
+    hits = [part.search(query, k, wanted, effort, num_threads) for part in parts]
+    docids, products = (np.concatenate(side) for side in zip(*hits, strict=True))
+    if len(hits) > 1:
+        top = kernels.top_k(products, k)
+        docids, products = docids[top], products[top]
+    return docids, products
 
 
 def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_threads: int) -> None:
