@@ -14,6 +14,7 @@ _HOMES = {
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
     "Muvera": "retrieve.muvera",
+    "PageEncoder": "encode.pages",
     "PlaidFolder": "index.plaid_folder",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
@@ -29,6 +30,7 @@ __all__ = [
     "LirIndex",
     "MaxSim",
     "Muvera",
+    "PageEncoder",
     "PlaidFolder",
     "TokenPooling",
     "TokenPruning",
@@ -42,6 +44,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
+    from pyterrier_lir.encode.pages import PageEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
     from pyterrier_lir.experiment.sweeps import sweep
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("experiment", "explain", "feedback", "reduce", "rerank")
+_ROOMS = ("experiment", "explain", "feedback", "pages", "reduce", "rerank")
 
 
 def __getattr__(name: str) -> Any:

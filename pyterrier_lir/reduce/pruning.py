@@ -10,7 +10,7 @@ Acquavia, Macdonald, Tonellotto: Static Pruning for Multi-Representation Dense R
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +85,7 @@ class TokenPruning(Reducer):
         """Token ids where the method looks at them."""
         return (columns.DOC_EMBS,) if self.method == "first" else (columns.DOC_EMBS, columns.DOC_TOK_IDS)
 
-    def reduce(self, embs: Floats, tok_ids: Ints | None) -> tuple[Floats, Ints | None]:
+    def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Prunes one document; see the class."""
         stay = self._stay(len(embs), tok_ids)
         stay[: max(self.protected, int(not stay.any()))] = True
