@@ -67,7 +67,7 @@ def open_image(value: Any, *, docno: str = "", urls: bool = False, max_pixels: i
     except _bomb() as error:
         raise PageError(
             f"{_whose(docno)}: the image {_shown(value)} is refused by Pillow ({_reason(error)}); expected at most "
-            f"{max_pixels:,} pixels. Make it smaller; where it is wanted, raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels."
+            f"{max_pixels:,} pixels. Make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS as well as max_pixels."
         ) from error
     except Exception as error:  # what decoders raise is as manifold as what they meet
         raise PageError(

@@ -86,7 +86,8 @@ def sample_frames(path: str | PathLike[str], num_frames: int, size: int) -> tupl
             read = [(_array(frame, size), float(frame.time or 0)) for _, frame in shown]
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise PageError(
-            f"the video {str(path)!r} cannot be read ({type(error).__name__}: {error}); expected one that FFmpeg decodes."
+            f"the video {str(path)!r} cannot be read ({type(error).__name__}: {error}); expected one that "
+            "FFmpeg decodes."
         ) from error
     if not read:
         raise PageError(f"the video {str(path)!r} has no frames; expected one at least.")
