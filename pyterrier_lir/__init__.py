@@ -19,6 +19,7 @@ _HOMES = {
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
+    "ToyPageEncoder": "encode.toy_pages",
     "Truncate": "reduce.truncate",
     "heatmap": "explain.heatmap",
     "sweep": "experiment.sweeps",
@@ -35,6 +36,7 @@ __all__ = [
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
+    "ToyPageEncoder",
     "Truncate",
     "__version__",
     "heatmap",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
     from pyterrier_lir.encode.pages import PageEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
+    from pyterrier_lir.encode.toy_pages import ToyPageEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
     from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap

@@ -45,7 +45,7 @@ HEAVY = {
     "sentence_transformers": {"encode"},
     "faiss": {"retrieve"},
     "scipy": {"experiment", "reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
-    "matplotlib": {"experiment", "explain", "figures", "datasets"},
+    "matplotlib": {"experiment", "explain", "figures", "pages"},
     "PIL": {"pages", "encode", "explain", "datasets"},
     "pypdfium2": {"pages"},
     "av": {"pages"},
