@@ -13,6 +13,7 @@ import pytest
 from pyterrier.measures import RR
 
 import pyterrier_lir as lir
+from pyterrier_lir.pages.render import TextPage
 from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
 from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
@@ -32,12 +33,22 @@ ENCODED_RESULTS = ENCODER.query_encoder()(RESULTS)
 LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
+PAGES = pd.DataFrame({"docno": ["x", "y"], "image": [TextPage("one day"), TextPage("fresh bread")]})
+TOY_PAGES = lir.ToyPageEncoder(dim=8)
+PAGE_RESULTS = QUERIES.merge(PAGES, how="cross").assign(score=1.0, rank=0)
+ENCODED_PAGES = TOY_PAGES(PAGES)
+FRAMES = pd.DataFrame(
+    {"docno": ["x", "y"], "frames": [[np.zeros((8, 8, 3), np.uint8)], [np.ones((8, 8, 3), np.uint8)]]}
+)
+NO_FILES = pd.DataFrame({"docno": ["x"], "pdf": ["x.pdf"], "video": ["x.mp4"]})
+
 # name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
 RANK = {"score", "rank"}
 QUERY_SIDE = {"query_embs", "query_tok_ids", "query_encoder"}
 DOC_SIDE = {"doc_embs", "doc_tok_ids", "doc_encoder"}
 ALIGNMENT = {
     "match_matrix", "match_pos", "match_sim", "match_share", "match_exact", "query_words", "doc_words",
+    "doc_patches",
 }  # fmt: skip
 CASES = {
     "encoder-query": (lir.ToyEncoder, QUERIES, ["qid", "query"], QUERY_SIDE, set()),
@@ -89,6 +100,40 @@ CASES = {
     ),
     "ball_carving": (lir.feedback.BallCarving, ENCODED, ["query_embs"], set(), {"query_tok_ids"}),
     "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
+    "page-encoder-query": (lambda: lir.ToyPageEncoder(dim=8), QUERIES, ["qid", "query"], QUERY_SIDE, set()),
+    "page-encoder-doc": (
+        lambda: lir.ToyPageEncoder(dim=8), PAGES, ["docno", "image"], {*DOC_SIDE, "doc_grid"}, set(),
+    ),
+    "page-doc_encoder": (
+        lambda: TOY_PAGES.doc_encoder(), PAGES, ["docno", "image"], {*DOC_SIDE, "doc_grid"}, set(),
+    ),
+    "page-scorer": (
+        lambda: TOY_PAGES.text_scorer(), PAGE_RESULTS, ["qid", "query", "docno", "image"],
+        {*RANK, *QUERY_SIDE, "doc_grid"}, set(),
+    ),
+    "page-explain": (
+        lambda: TOY_PAGES.explain(), PAGE_RESULTS, ["qid", "query", "docno", "image"],
+        ALIGNMENT | QUERY_SIDE | {"doc_grid"}, set(),
+    ),
+    "video_encoder": (
+        lambda: TOY_PAGES.video_encoder(), FRAMES, ["docno", "frames"], {*DOC_SIDE, "doc_grid"}, set(),
+    ),
+    "grid_pooling": (
+        lambda: lir.reduce.GridPooling("rows"), ENCODED_PAGES, ["doc_embs", "doc_tok_ids", "doc_grid"], set(), set(),
+    ),
+    "blank_pruning": (
+        lambda: lir.reduce.BlankPruning(), ENCODED_PAGES, ["doc_embs", "doc_tok_ids", "doc_grid", "image"], set(),
+        set(),
+    ),
+    "mean_weighting": (
+        lir.feedback.MeanWeighting, ENCODED, ["query_embs", "query_tok_ids"], {"query_weights"}, set(),
+    ),
+    "pdf_pages": (
+        lambda: lir.pages.PdfPages(on_error="skip"), NO_FILES, ["docno", "pdf"], {"page", "image"}, {"pdf"},
+    ),
+    "video_frames": (
+        lambda: lir.pages.VideoFrames(on_error="skip"), NO_FILES, ["docno", "video"], {"frames", "frame_times"}, set(),
+    ),
     "token_pooling": (lambda: lir.TokenPooling(2), LOADED, ["doc_embs"], set(), set()),
     "token_pruning": (lambda: lir.TokenPruning("first", keep=0.5), LOADED, ["doc_embs"], set(), set()),
     "token_pruning-documents": (

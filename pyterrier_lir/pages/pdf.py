@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pyterrier_lir import columns, frames
-from pyterrier_lir.pages.images import PageError, skipping
+from pyterrier_lir.pages.images import MAX_PIXELS, PageError, skipping
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -47,12 +47,19 @@ class PdfPage:
         """Renders the page as an RGB image.
 
         Raises:
-            PageError: If the file cannot be opened, or has no such page.
+            PageError: If the file cannot be opened, has no such page, or the page is too large at this resolution.
         """
         with _document(self.pdf, self.password) as document:
             if not 1 <= self.number <= len(document):
                 raise PageError(f"the PDF has {len(document)} pages; expected a page {self.number}.")
-            image: Image = document[self.number - 1].render(scale=self.dpi / POINTS).to_pil()
+            page, scale = document[self.number - 1], self.dpi / POINTS
+            width, height = (round(side * scale) for side in page.get_size())
+            if width * height > MAX_PIXELS:
+                raise PageError(
+                    f"page {self.number} of the PDF has {width} x {height} pixels at {self.dpi:g} dpi; expected at most "
+                    f"{MAX_PIXELS:,}. Give a smaller dpi."
+                )
+            image: Image = page.render(scale=scale).to_pil()
             return image.convert("RGB")
 
 
