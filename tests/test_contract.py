@@ -108,8 +108,7 @@ CASES = {
         lambda: TOY_PAGES.doc_encoder(), PAGES, ["docno", "image"], {*DOC_SIDE, "doc_grid"}, set(),
     ),
     "page-scorer": (
-        lambda: TOY_PAGES.text_scorer(), PAGE_RESULTS, ["qid", "query", "docno", "image"],
-        {*RANK, *QUERY_SIDE, "doc_grid"}, set(),
+        lambda: TOY_PAGES.text_scorer(), PAGE_RESULTS, ["qid", "query", "docno", "image"], RANK, set(),
     ),
     "page-explain": (
         lambda: TOY_PAGES.explain(), PAGE_RESULTS, ["qid", "query", "docno", "image"],
@@ -384,15 +383,20 @@ def test_repr_rebuilds(case):
     make, *_ = case
     names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
+    from pyterrier_lir.encode.pages import PageDocEncoder
+    from pyterrier_lir.encode.video import VideoEncoder
     from pyterrier_lir.explain.alignment import Explain, TextExplain
     from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
     from pyterrier_lir.index.unseen import Unseen
+    from pyterrier_lir.pages import PdfPages, VideoFrames
+    from pyterrier_lir.reduce import BlankPruning, GridPooling
     from pyterrier_lir.rerank.candidate_pruning import CandidatePruning
     from pyterrier_lir.rerank.corpus_graph import CorpusGraph
     from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
     from pyterrier_lir.rerank.ladr import Ladr
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
+    from pyterrier_lir.rerank.pages import PageScorer
     from pyterrier_lir.rerank.text import TextScorer
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
     from pyterrier_lir.retrieve.muvera import Muvera
@@ -403,7 +407,8 @@ def test_repr_rebuilds(case):
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
-        Muvera, MuveraRetriever, lir.feedback.BallCarving,
+        Muvera, MuveraRetriever, lir.feedback.BallCarving, lir.feedback.MeanWeighting, lir.ToyPageEncoder,
+        PageDocEncoder, PageScorer, VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

@@ -151,7 +151,9 @@ def test_a_page_that_is_not_there(reports):
 def test_a_page_too_large_is_refused(reports):
     with pytest.raises(PageError, match="512 x 512 pixels; expected at most 1,000"):
         lir.ToyPageEncoder(max_pixels=1000)(PdfPages(dpi=72)(pd.DataFrame(reports[:1])))
-    with pytest.raises(PageError, match="page 1 of the PDF has 17067 x 17067 pixels at 2400 dpi; .*Give a smaller dpi"):
+    with pytest.raises(
+        PageError, match=r"page 1 of the PDF has 17067 x 17067 pixels at 2400 dpi; .*Give a smaller dpi"
+    ):
         TOY(PdfPages(dpi=2400)(pd.DataFrame(reports[:1])))
 
 

@@ -91,16 +91,10 @@ class PageModel(Encoder):
         return PageDocEncoder(self)
 
     def text_scorer(self, *, num_threads: int | None = None) -> pt.Transformer:
-        """Re-ranks ``qid, query, docno, image`` by MaxSim of freshly encoded queries and pages."""
-        from pyterrier_lir.rerank.maxsim import MaxSim
+        """Re-ranks ``qid, query, docno, image`` by MaxSim of freshly encoded ones. See `rerank.pages.PageScorer`."""
+        from pyterrier_lir.rerank.pages import PageScorer
 
-        return self.query_encoder() >> self.doc_encoder() >> MaxSim(num_threads=num_threads)
-
-    def explain(self) -> pt.Transformer:
-        """Says which patch of ``image`` each token of ``query`` met. See `pyterrier_lir.explain.Explain`."""
-        from pyterrier_lir.explain.alignment import Explain
-
-        return self.query_encoder() >> self.doc_encoder() >> Explain(encoder=self)
+        return PageScorer(self, num_threads=num_threads)
 
     def video_encoder(self) -> VideoEncoder:
         """Adds ``doc_embs`` to rows with ``frames``. See `pyterrier_lir.encode.video.VideoEncoder`."""

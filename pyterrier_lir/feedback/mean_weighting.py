@@ -27,6 +27,9 @@ class MeanWeighting(Reweighter):
 
     LABEL = "Mean Weighting"
 
+    def __init__(self) -> None:
+        pass  # PyTerrier's own takes anything
+
     def reweight(self, embs: Floats, tok_ids: Ints, weights: Floats) -> Floats:
         """The weights, divided by their sum."""
         alive = np.where(embs.any(axis=1), weights, 0)

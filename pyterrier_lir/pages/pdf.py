@@ -47,7 +47,7 @@ class PdfPage:
         """Renders the page as an RGB image.
 
         Raises:
-            PageError: If the file cannot be opened, has no such page, or the page is too large at this resolution.
+            PageError: If the file cannot be opened, has no such page, or one that is too large.
         """
         with _document(self.pdf, self.password) as document:
             if not 1 <= self.number <= len(document):
@@ -56,8 +56,8 @@ class PdfPage:
             width, height = (round(side * scale) for side in page.get_size())
             if width * height > MAX_PIXELS:
                 raise PageError(
-                    f"page {self.number} of the PDF has {width} x {height} pixels at {self.dpi:g} dpi; expected at most "
-                    f"{MAX_PIXELS:,}. Give a smaller dpi."
+                    f"page {self.number} of the PDF has {width} x {height} pixels at {self.dpi:g} dpi; expected at "
+                    f"most {MAX_PIXELS:,}. Give a smaller dpi."
                 )
             image: Image = page.render(scale=scale).to_pil()
             return image.convert("RGB")
