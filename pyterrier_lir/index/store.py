@@ -244,13 +244,19 @@ class Store:
         """How often each token of the vocabulary occurs; counted when first asked for.
 
         Raises:
-            ValueError: If the index has no token ids.
+            ValueError: If the index has no token ids, or none of a vocabulary: its rows are patches of pages.
         """
         self.check_tok_ids("token frequencies")
         deletions = self.manifest["deletions"]
         sources = [*small_files(self.manifest["segments"], None), *([deletions] if deletions else [])]
         parts = [(segment, self.deleted_in(start, segment)) for start, segment in self.parts()]
-        return token_stats.read(self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out)))
+        stats = token_stats.read(self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out)))
+        if not len(stats.ids) and any(len(segment.offsets) and segment.offsets[-1] for _, segment in self.parts()):
+            raise ValueError(
+                f"The index {self.path} has no tokens of a vocabulary, only patches of pages or pooled rows; expected "
+                "words, whose frequencies are asked for. Leave out what needs them."
+            )
+        return stats
 
     def deleted_in(self, start: int, segment: Segment) -> Docids:
         """The deleted documents of a segment, as numbers there."""
