@@ -4,9 +4,9 @@
     python benchmarks/pages.py --quick      # few pages, queries and settings, nothing written
 
 The collection is ``lir:pages``, drawn by the package: text, tables and plots. Its encoder is the toy, 1,024 patches a
-page in 128 dimensions by a random projection of their pixels: sizes are those of any model with as many patches, quality
-is that of a toy that finds words drawn as it draws them. No package of the registry was found that brings a trained
-model of images and text.
+page in 128 dimensions by a random projection of their pixels: sizes are those of any model with as many patches,
+quality is that of a toy that finds words drawn as it draws them. No package of the registry was found that brings a
+trained model of images and text.
 """
 
 from __future__ import annotations
@@ -207,12 +207,12 @@ def header() -> list[str]:
         "# Pages", "",
         f"- {processor['model']}, {processor['cores']} cores, {here['memory_gb']} GB; load at the start "
         f"{os.getloadavg()[0]:.1f}; {ours}, Python {here['python']}, kernels `{here['kernels']}`.",
-        "- The collection is `lir:pages`: docstrings as pages of text, tables and plots. The encoder is the toy: 32 x 32 "
-        "patches by a random projection of their pixels, queries as pictures of their words. **It is no model**: sizes "
-        "and times are about those of any encoder with 1,024 patches, quality is not. No package of the registry was "
-        "found that brings a trained model of images and text.",
+        "- The collection is `lir:pages`: docstrings as pages of text, tables and plots. The encoder is the toy: 32 x "
+        "32 patches by a random projection of their pixels, queries as pictures of their words. **It is no model**: "
+        "sizes and times are about those of any encoder with 1,024 patches, quality is not. No package of the registry "
+        "was found that brings a trained model of images and text.",
         f"- ms: median of {TIMED} single queries, 1 thread, from encoded query to ranking, on a busy machine; a query "
-        "has about 40 rows. p: paired t-test of nDCG@5 against the first row, Holm.",
+        "has about 35 rows. p: paired t-test of nDCG@5 against the first row, Holm.",
         "",
     ]  # fmt: skip
 
