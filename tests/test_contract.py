@@ -383,7 +383,7 @@ def test_repr_rebuilds(case):
     make, *_ = case
     names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
-    from pyterrier_lir.encode.pages import PageDocEncoder
+    from pyterrier_lir.encode.page_model import PageDocEncoder
     from pyterrier_lir.encode.video import VideoEncoder
     from pyterrier_lir.explain.alignment import Explain, TextExplain
     from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning

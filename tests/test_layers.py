@@ -35,7 +35,7 @@ DELEGATES = {
     FACE: {"encode"},
     "encode/late_interaction.py": {"feedback"},
     "encode/base.py": {"rerank", "explain"},
-    "encode/pages.py": {"rerank"},
+    "encode/page_model.py": {"rerank"},
 }
 ANYTHING = {"experiment", "datasets", "__main__"}  # may import all; nobody imports them
 # heavy library -> rooms in which it may be imported, inside functions only

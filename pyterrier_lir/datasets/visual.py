@@ -1,14 +1,12 @@
 """A collection of pages, drawn from the running Python's own documentation; queries and judgements by construction.
 
-======= ====================================================================================
-============================ kind    a page shows
- a query that finds it ======= ====================================================================================
- ============================
-text    a docstring without its one-line summary, as in ``lir:pydoc``                        that summary
-table   what a module or class defines: names, and the one-line summary of each              the owner's own summary
-plot    the same names, and how many words each docstring has, as a bar chart by matplotlib  the owner's own summary
-======= ====================================================================================
-============================
+======= =================================================================== ========================
+kind    a page shows                                                        a query that finds it
+======= =================================================================== ========================
+text    a docstring without its one-line summary, as in ``lir:pydoc``       that summary
+table   what a module or class defines: names, and the summary of each      the owner's own summary
+plot    the same names, and how many words each docstring has, as bars      the owner's own summary
+======= =================================================================== ========================
 
 An owner's summary stands on neither of its pages. Everything is chosen by a hash of names, as in ``lir:pydoc``.
 """

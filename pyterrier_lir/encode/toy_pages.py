@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pyterrier_lir import frames
 from pyterrier_lir.columns import Floats, Ints, patch_ids, patch_numbers
 from pyterrier_lir.encode.base import Encoded, check_texts
-from pyterrier_lir.encode.pages import EncodedPage, PageModel
+from pyterrier_lir.encode.page_model import EncodedPage, PageModel
 from pyterrier_lir.encode.toy import word_id
 from pyterrier_lir.pages.images import MAX_PIXELS
 from pyterrier_lir.pages.render import CELL, COLUMNS, LINES, draw_lines
@@ -35,10 +35,10 @@ Ink = npt.NDArray[np.float32]
 class ToyPageEncoder(PageModel):
     """Cuts a page into 32 x 32 overlapping patches, each four characters wide, and projects their pixels at random.
 
-    A word of a query is drawn, and each four characters of it, blanks around it included, become a row:
-    ``" apples "`` gives `` app``, ``appl`` ... ``les ``. Where a page has the same word, every other of them is the
-    same picture, with the similarity 1. An untrained toy: words must be drawn as `pyterrier_lir.pages.render` draws
-    them, in the same case, and a picture without text has nothing to say to it.
+    A word of a query is drawn, and each four characters of it, a blank before and behind it included, become a row: of
+    ``pears`` these are blank and ``pea``, ``pear``, ``ears``, ``ars`` and blank. Where a page has the same word, every
+    other of them is the same picture, with the similarity 1. An untrained toy: words must be drawn as
+    `pyterrier_lir.pages.render` draws them, in the same case, and a picture without text has nothing to say to it.
 
     Expected columns, and what it adds: see `PageModel`.
 

@@ -34,7 +34,7 @@ from pyterrier_lir.pages.images import PageError, skipping
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
-    from pyterrier_lir.encode.pages import PageModel
+    from pyterrier_lir.encode.page_model import PageModel
 
 FRAMES = "frames"
 

@@ -23,6 +23,9 @@ class Highlight(str):
     def _repr_html_(self) -> str:
         return str(self)
 
+    def __repr__(self) -> str:
+        return f"<HTML of {len(self):,} characters>"
+
 
 def highlight(row: Mapping[str, Any]) -> Highlight:
     """Writes a document's tokens, each on a ground that is the deeper the more of the score it brought.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from pyterrier_lir.pages.images import open_image
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-VISIBLE = 0.02  # a patch that is clearer is not written
+VISIBLE = 0.05  # a patch that is clearer is not written
 RGB = ",".join(map(str, COLOUR))
 STYLE = """
 #NAME input {display: none} #NAME svg g {display: none}
@@ -51,7 +51,7 @@ def page_html(row: Mapping[str, Any], image: Any, *, grid: Sequence[int] | None 
     maps = page_similarities(row, grid)
     words, pos, patches, shares = explained(row, "query_words", "match_pos", "doc_patches", "match_share")
     first = max(chosen_tokens(row), key=lambda i: shares[i])
-    name = f"lir{uuid4().hex[:8]}"  # several may stand on one page
+    name = f"lir{hashlib.sha256(maps.tobytes() + page.tobytes()).hexdigest()[:8]}"  # several may stand on one page
     buttons = (_button(f"{name}-{i}", name, words[i], shares[i], i == first) for i in range(len(words)))
     best = np.where(pos >= 0, patches[pos], -1)
     layers = (

@@ -22,8 +22,7 @@ class BlankPruning(Reducer):
 
     Expected columns: ``doc_embs``, ``doc_tok_ids``, ``doc_grid``, as encoders of pages write them, and the image.
     Output: the same columns, ``doc_embs`` float32 ``(m', dim)`` with the rows that stay, in their order; rows that are
-        no patches
-    stay, and a page keeps one row at least. MaxSim with what is left is never larger.
+    no patches stay, and a page keeps one row at least. MaxSim with what is left is never larger.
 
     Args:
         tolerance: How far the luminance within a blank patch varies at most, from 0 to 255; 0 leaves out only what has

@@ -12,7 +12,7 @@ from pyterrier_lir.rerank.maxsim import MaxSim
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
-    from pyterrier_lir.encode.pages import PageModel
+    from pyterrier_lir.encode.page_model import PageModel
 
 
 class PageScorer(LirTransformer):
