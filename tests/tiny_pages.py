@@ -97,6 +97,44 @@ def colmodernvbert(path):
     return save(path, processor, ColModernVBertForRetrieval, ColModernVBertConfig(vlm_config=config, embedding_dim=8))
 
 
+# Images become placeholders, texts stay, as the chat templates of such models have it.
+CHAT = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %} {% endfor %}"
+)
+
+
+def colidefics3(path):
+    """An Idefics3 with a projection, as sentence-transformers' own checkpoints have it; pages as `colmodernvbert`."""
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from transformers import Idefics3Config, Idefics3Model, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    tiles = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
+    words = tokenizer(["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *tiles], "left")
+    pictures = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    text = {"model_type": "llama", "vocab_size": len(words), "num_hidden_layers": 1, "num_key_value_heads": 1}
+    config = Idefics3Config(
+        text_config={**TEXT, **text, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+        vision_config={**TEXT, "num_hidden_layers": 1, "image_size": 32, "patch_size": 8},
+        image_token_id=words.convert_tokens_to_ids("<image>"), scale_factor=2,
+    )  # fmt: skip
+    backbone = path.with_name(f"{path.name}-backbone")
+    save(backbone, Idefics3Processor(pictures, words, image_seq_len=4, chat_template=CHAT), Idefics3Model, config)
+    torch.manual_seed(1)
+    modules = [
+        Transformer(str(backbone)),
+        Dense(16, 8, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"),
+        MultiVectorMask(),
+        Normalize(module_input_name="token_embeddings"),
+    ]
+    model = MultiVectorEncoder(modules=modules, prompts={"query": "Query: ", "document": ""})
+    model.save_pretrained(str(path), create_model_card=False)
+    return path
+
+
 def save(path, processor, model, config):
     """Writes a checkpoint with random weights, the same every time."""
     torch.manual_seed(0)

@@ -29,8 +29,8 @@ class PageEncoder(PageModel):
 
     Reads what sentence-transformers' ``MultiVectorEncoder`` reads of this kind: transformers' own
     ``ColPaliForRetrieval``, ``ColQwen2ForRetrieval`` and ``ColModernVBertForRetrieval``, whose processors bring
-    prompts, patches and the augmentation of queries, and sentence-transformers' own checkpoints with images. Behind it
-    every index and every method of this package works as with text.
+    prompts, patches and the augmentation of queries, and sentence-transformers' own checkpoints with images, such as
+    those of ColIdefics3. Behind it every index and every method of this package works as with text.
 
     Expected columns, and what it adds: see `PageModel`. ``image`` holds paths, bytes, Pillow images, arrays,
     `pyterrier_lir.pages.PdfPage`, or URLs if asked for.
