@@ -238,22 +238,28 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few pages and queries; prints, writes nothing")
     parser.add_argument("--folder", type=Path, help="keeps the indexes, so that a run that breaks off goes on")
     args = parser.parse_args()
-    many, some, queries = (100, 60, 20) if args.quick else (2000, 240, 60)
-    text = header()
+    many, some, queries = (100, 60, 20) if args.quick else (2000, 160, 60)
+    text, quick = header(), args.quick
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         rows, facts = size_and_time(Pages(many, queries), folder)
         names = ["system", *map(str, MEASURES), "overlap@10", "ms"]
         text += lines(f"Every method on {many:,} pages", rows, names, facts)
-        reduced = reductions(Pages(some, queries), folder, args.quick)
+        keep(text, rows, quick)
+        reduced = reductions(Pages(some, queries), folder, quick)
         names = ["setting", "vectors a page", "MB", "nDCG@5", "p", "nDCG@10", "R@100", "CPU s", "ms"]
         notes = ["Searched by `exhaustive()`. CPU s: reducing and building, on the processor. MB: 4 bits."]
         text += lines(f"Fewer patches, on {some:,} pages", reduced, names, notes)
-    text.append("Written by `benchmarks/pages.py`.\n")
-    print("\n".join(text))
-    if not args.quick:
-        pd.DataFrame([*rows, *reduced]).round(5).to_csv(RESULTS / "pages.csv", index=False)
-        (RESULTS / "pages.md").write_text("\n".join(text), encoding="utf-8")
+    keep([*text, "Written by `benchmarks/pages.py`.\n"], [*rows, *reduced], quick)
+
+
+def keep(text: list[str], rows: Rows, quick: bool) -> None:
+    """Writes what is there so far, or shows it."""
+    if quick:
+        print("\n".join(text))
+        return
+    pd.DataFrame(rows).round(5).to_csv(RESULTS / "pages.csv", index=False)
+    (RESULTS / "pages.md").write_text("\n".join(text), encoding="utf-8")
 
 
 if __name__ == "__main__":
