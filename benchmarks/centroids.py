@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from engines import DATASETS, Data, markdown
+from embedded import DATASETS, Data
+from mdtable import markdown
 
 import pyterrier_lir as lir
 from pyterrier_lir import kernels

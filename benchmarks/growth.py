@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from engines import CACHE, DATASETS, Data, markdown, size_mb
+from embedded import CACHE, DATASETS, Data
+from engines_builds import size_mb
+from mdtable import markdown
 
 import pyterrier_lir as lir
 from pyterrier_lir import kernels

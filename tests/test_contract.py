@@ -1,16 +1,13 @@
 """What PyTerrier expects, asked of every transformer that the package has."""
 
 import pickle
-import re
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
-from pyterrier.measures import RR
+from examples import ENCODED, ENCODED_RESULTS, ENCODER, GRAPH, INDEX, QUERIES, RESULTS, STATS, same
 
 import pyterrier_lir as lir
 from pyterrier_lir.pages.render import TextPage
@@ -19,17 +16,6 @@ from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
 from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
-ENCODER = lir.ToyEncoder()
-INDEX = lir.LirIndex.example()
-
-QUERIES = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["bread dough", "a day", "bread dough"]})
-ENCODED = ENCODER(QUERIES)
-STATS = INDEX.token_stats()
-GRAPH = INDEX.corpus_graph(k=2)
-RESULTS = QUERIES.merge(pd.DataFrame({"docno": INDEX.docnos}), how="cross").assign(
-    text="fresh bread", score=1.0, rank=0
-)
-ENCODED_RESULTS = ENCODER.query_encoder()(RESULTS)
 LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
@@ -178,9 +164,6 @@ CASES = {
     ),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera"]
-SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
-
 
 # a row depends on the query's other rows
 LISTWISE = ["colbert_prf", "colbert_prf-docs", "colbert_prf-columns", "candidate_pruning", "early_exit_maxsim", "ladr"]
@@ -194,12 +177,6 @@ def rowwise_case(request):
 @pytest.fixture(params=CASES)
 def case(request):
     return CASES[request.param]
-
-
-def same(a, b):
-    """Two frames hold the same, but for times; matrices are compared by value."""
-    times = [column for column in a.columns if column.endswith("_ms")]
-    pd.testing.assert_frame_equal(a.drop(columns=times), b.drop(columns=times))
 
 
 def test_output_columns(case):
@@ -319,66 +296,6 @@ def test_values(case):
     assert pickle.loads(pickle.dumps(a)) == a
 
 
-def test_every_argument_counts_for_equality(tmp_path):
-    other = lir.LirIndex(tmp_path / "other")
-    variants = [
-        INDEX.exhaustive(), INDEX.exhaustive(num_results=5), INDEX.exhaustive(docnos=["earth"]),
-        INDEX.exhaustive(docnos=[]), INDEX.exhaustive(num_threads=2), other.exhaustive(),
-        INDEX.plaid(), INDEX.plaid(num_results=5), INDEX.plaid(nprobe=2), INDEX.plaid(ndocs=9),
-        INDEX.plaid(threshold=0.1), INDEX.plaid(threshold_quantile=0.1), INDEX.plaid(min_docs=5),
-        INDEX.plaid(preset="paper"),
-        INDEX.plaid(docnos=["earth"]), INDEX.plaid(num_threads=2), INDEX.plaid(stats=True), other.plaid(),
-        INDEX.plaid_candidates(), INDEX.plaid_candidates(nprobe=2), INDEX.plaid_candidates(min_docs=2),
-        INDEX.plaid_candidates(num_threads=2), INDEX.centroid_maxsim(), INDEX.centroid_maxsim(threshold=0.1),
-        INDEX.centroid_maxsim(threshold_quantile=0.1), INDEX.centroid_maxsim(missing="drop"),
-        INDEX.centroid_maxsim(num_threads=2),
-        INDEX.warp(), INDEX.warp(num_results=5), INDEX.warp(nprobe=2), INDEX.warp(t_prime=2), INDEX.warp(bound=2),
-        INDEX.warp(groups=2), INDEX.warp(min_docs=2), INDEX.warp(preset="paper"), INDEX.warp(docnos=["earth"]),
-        INDEX.warp(num_threads=2), INDEX.warp(stats=True), other.warp(),
-        INDEX.xtr(), INDEX.xtr(num_results=5), INDEX.xtr(token_k=2), INDEX.xtr(impute="zero"), INDEX.xtr(impute=0.2),
-        INDEX.xtr(normalise="sum"), INDEX.xtr(nprobe=2), INDEX.xtr(docnos=["earth"]), INDEX.xtr(num_threads=2),
-        INDEX.xtr(stats=True), other.xtr(),
-        INDEX.xtr_scorer(), INDEX.xtr_scorer(token_k=2), INDEX.xtr_scorer(impute="zero"),
-        INDEX.xtr_scorer(normalise="sum"), INDEX.xtr_scorer(missing="drop"), INDEX.xtr_scorer(num_threads=2),
-        INDEX.maxsim(), INDEX.maxsim(missing="drop"), INDEX.maxsim(num_threads=2), other.maxsim(),
-        lir.MaxSim(), lir.MaxSim(num_threads=2), INDEX.embs_loader(), INDEX.embs_loader(missing="drop"),
-        lir.ToyEncoder(), lir.ToyEncoder(dim=5), lir.ToyEncoder(seed=1), lir.ToyEncoder(batch_size=5),
-        lir.ToyEncoder(text_field="body"), lir.ToyEncoder().query_encoder(), lir.ToyEncoder(seed=1).query_encoder(),
-        lir.ToyEncoder().doc_encoder(), lir.ToyEncoder().text_scorer(), lir.ToyEncoder().text_scorer(num_threads=1),
-        INDEX.muvera(), INDEX.muvera(num_results=5), INDEX.muvera(ann="pq"), INDEX.muvera(k_sim=3),
-        INDEX.muvera(d_proj=None), INDEX.muvera(reps=3), INDEX.muvera(final_dim=64), INDEX.muvera(fill_empty=False),
-        INDEX.muvera(projection="sparse"), INDEX.muvera(center=False), INDEX.muvera(seed=1),
-        INDEX.muvera(ann="hnsw", ef_search=9), INDEX.muvera(ann="ivfpq", nprobe=2), INDEX.muvera(docnos=["earth"]),
-        INDEX.muvera(num_threads=2), INDEX.muvera(stats=True), other.muvera(),
-        lir.Muvera(), lir.Muvera(k_sim=3), lir.Muvera(d_proj=None), lir.Muvera(reps=3), lir.Muvera(final_dim=64),
-        lir.Muvera(fill_empty=False), lir.Muvera(projection="sparse"), lir.Muvera(center=[0.5, 1]),
-        lir.Muvera(center=INDEX), lir.Muvera(center=other), lir.Muvera(seed=1), lir.Muvera(num_threads=2),
-        lir.feedback.BallCarving(), lir.feedback.BallCarving(tau=0.5),
-        INDEX.unseen(), other.unseen(),
-        INDEX.colbert_prf(), INDEX.colbert_prf(fb_docs=4), INDEX.colbert_prf(clusters=25), INDEX.colbert_prf(fb_embs=9),
-        INDEX.colbert_prf(beta=0.5), INDEX.colbert_prf(seed=1), INDEX.colbert_prf(return_docs=True),
-        lir.feedback.ColbertPRF(stats=STATS), other.colbert_prf(), INDEX.query_pruning(keep=1),
-        INDEX.query_pruning(keep=2), other.query_pruning(keep=1), lir.feedback.MaskWeighting(5),
-        lir.feedback.MaskWeighting(6), lir.feedback.MaskWeighting(5, exclude=(1,)),
-        INDEX.explain(), INDEX.explain(ENCODER), ENCODER.explain(), lir.ToyEncoder(seed=1).explain(),
-        other.explain(), lir.explain.Explain(),
-        lir.rerank.CandidatePruning(0.1), lir.rerank.CandidatePruning(0.2), lir.rerank.CandidatePruning(0.1, k=2),
-        INDEX.early_exit_maxsim(2), INDEX.early_exit_maxsim(3), INDEX.early_exit_maxsim(2, k=2),
-        INDEX.early_exit_maxsim(2, missing="drop"), INDEX.early_exit_maxsim(2, num_threads=2),
-        other.early_exit_maxsim(2), INDEX.ladr(GRAPH), INDEX.ladr(INDEX.corpus_graph(k=3)),
-        INDEX.ladr(INDEX.corpus_graph(k=2, rows=3)), INDEX.ladr(GRAPH, depth=3), INDEX.ladr(GRAPH, depth=None),
-        INDEX.ladr(GRAPH, num_results=9), INDEX.ladr(GRAPH, missing="drop"), INDEX.ladr(GRAPH, num_threads=2),
-        other.ladr(GRAPH),
-        lir.TokenPooling(2), lir.TokenPooling(3), lir.TokenPooling(2, method="kmeans"),
-        lir.TokenPooling(2, protected=0), lir.TokenPooling(2, normalise=False), lir.TokenPruning("first", keep=0.5),
-        lir.TokenPruning("first", keep=0.4), lir.TokenPruning("first", keep=0.5, protected=0),
-        lir.TokenPruning("idf", keep=0.5, stats=STATS), lir.TokenPruning("stopwords", tau=5, stats=STATS),
-        lir.TokenPruning("stopwords", tau=6, stats=STATS), lir.Truncate(8), lir.Truncate(9),
-    ]  # fmt: skip
-    assert len(set(variants)) == len(variants)
-    assert len({repr(variant) for variant in variants}) == len(variants)
-
-
 def test_repr_rebuilds(case):
     make, *_ = case
     names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
@@ -469,209 +386,3 @@ def test_pyterriers_own_conformance(name):
         unittest.defaultTestLoader.loadTestsFromTestCase(suite).run(result)
     assert result.testsRun == 2
     assert not result.errors + result.failures
-
-
-# --- retrievers and scorers -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", RETRIEVERS)
-def test_fuse_rank_cutoff(name):
-    retriever = CASES[name][0]()
-    assert retriever.fuse_rank_cutoff(2).num_results == 2
-    assert retriever.fuse_rank_cutoff(2).docnos == retriever.docnos
-    assert retriever.num_results == 1000
-    assert retriever.fuse_rank_cutoff(1000) is None
-    assert retriever.fuse_rank_cutoff(5000) is None
-    for k in (1, 2, 3):
-        compiled = (retriever % k).compile()
-        assert compiled == retriever.fuse_rank_cutoff(k)
-        same(compiled(ENCODED), (retriever % k)(ENCODED))
-
-
-@pytest.mark.parametrize("name", RETRIEVERS)
-def test_a_retriever_refuses_documents(name):
-    with pytest.raises(pt.validate.InputValidationError, match=r"re-rank them with index.maxsim\(\)"):
-        CASES[name][0]()(ENCODED_RESULTS)
-    with pytest.raises(pt.validate.InputValidationError, match=r"Put encoder.query_encoder\(\) before this stage"):
-        CASES[name][0]()(QUERIES)
-
-
-@pytest.mark.parametrize(
-    ("method", "arguments", "message"),
-    [
-        ("exhaustive", {"num_results": "10"}, "num_results is '10'; expected at least 1, as a whole number"),
-        ("plaid", {"num_results": 2.5}, "num_results is 2.5; expected at least 1, as a whole number"),
-        ("plaid", {"nprobe": "4"}, "nprobe is '4'; expected at least 1"),
-        ("plaid_candidates", {"min_docs": 0}, "min_docs is 0; expected at least 1"),
-        ("plaid", {"threshold": "0.5"}, "threshold is '0.5'; expected a number"),
-        ("muvera", {"k_sim": 0}, "k_sim is 0; expected at least 1, as a whole number"),
-        ("centroid_maxsim", {"threshold_quantile": "0.5"}, "threshold_quantile is '0.5'; expected a number"),
-        ("exhaustive", {"docnos": "dough"}, "docnos is 'dough'; expected a list of docnos: docnos=['dough']"),
-        ("plaid", {"docnos": "dough"}, "docnos is 'dough'; expected a list of docnos: docnos=['dough']"),
-    ],
-)
-def test_wrong_arguments_are_named(method, arguments, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        getattr(INDEX, method)(**arguments)
-
-
-def test_row_wise_stages_let_the_cutoff_pass():
-    loader = INDEX.embs_loader()
-    pipeline = INDEX.exhaustive() >> loader >> ENCODER.query_encoder()
-    compiled = (pipeline % 2).compile()
-    assert next(iter(compiled)) == INDEX.exhaustive(num_results=2)
-    same(compiled(ENCODED), (pipeline % 2)(ENCODED))
-
-
-@pytest.mark.parametrize("name", SCORERS)
-def test_scorers_score_rows_not_lists(name):
-    make, inp, *_ = CASES[name]
-    whole = make()(inp).set_index(["qid", "docno"])["score"]
-    for part in (inp.iloc[::2], inp.iloc[5:7], inp.sample(frac=1, random_state=0)):
-        scores = make()(part).set_index(["qid", "docno"])["score"]
-        assert scores.to_dict() == whole[scores.index].to_dict()
-
-
-@pytest.mark.parametrize("name", SCORERS + RETRIEVERS)
-def test_ranks(name):
-    make, inp, *_ = CASES[name]
-    out = make()(inp)
-    assert out["rank"].dtype == np.int64
-    assert out["score"].dtype == np.float64
-    for _, ranking in out.groupby("qid"):
-        assert ranking["rank"].tolist() == list(range(len(ranking)))
-        assert ranking["score"].is_monotonic_decreasing
-
-
-def test_operators():
-    first, second = ENCODER >> INDEX.exhaustive(), ENCODER >> INDEX.exhaustive(num_results=2)
-    rescore = ENCODER.query_encoder() >> INDEX.maxsim()
-    everything = first(QUERIES)
-    assert len((first % 3)(QUERIES)) == 9
-    assert set((second | first)(QUERIES)["docno"]) == set(INDEX.docnos)
-    assert len((second & first)(QUERIES)) == 6
-    same(((second | first) >> rescore)(QUERIES)[["qid", "docno", "score"]], everything[["qid", "docno", "score"]])
-    doubled = (first + first)(QUERIES).set_index(["qid", "docno"])["score"]
-    expected = everything.set_index(["qid", "docno"])["score"]
-    assert doubled.to_dict() == (2 * expected).to_dict()
-    assert ((0.5 * first)(QUERIES)["score"] == everything["score"] / 2).all()
-    features = (first >> (rescore ** INDEX.maxsim()))(QUERIES)["features"]
-    assert [list(pair) for pair in features] == [[score, score] for score in everything["score"]]
-    assert len((second ^ first)(QUERIES)) == len(everything)
-    (found,) = (first % 1).search("bread dough")["docno"]
-    assert found == "dough"
-
-
-class Counting(lir.ToyEncoder):
-    """Counts the texts that it encodes."""
-
-    count = 0
-
-    def encode_queries(self, texts):
-        type(self).count += len(texts)
-        return super().encode_queries(texts)
-
-
-@pytest.mark.parametrize("plan", ["linear", "tree"])
-def test_experiment(plan):
-    qrels = pd.DataFrame({"qid": ["1", "2", "3"], "docno": ["dough", "chess", "bread"], "label": 1})
-    systems = {
-        "exhaustive": Counting() >> INDEX.exhaustive(),
-        "top 2": Counting() >> INDEX.exhaustive(num_results=2),
-        "reranked": Counting() >> INDEX.exhaustive(num_results=3) >> INDEX.maxsim(),
-    }
-    Counting.count = 0
-    kwargs = {"validate": "error", "plan": plan, "baseline": 0, "correction": "holm"}
-    table = pt.Experiment(systems, QUERIES, qrels, [RR @ 10], **kwargs)
-    assert table["RR@10"].tolist()[1] == pytest.approx((1 + 0 + 1 / 2) / 3)
-    # equal encoders are one stage of the tree, and equal queries are encoded once
-    assert Counting.count == (2 if plan == "tree" else 6)
-    batched = pt.Experiment(systems, QUERIES, qrels, [RR @ 10], batch_size=1)
-    assert batched["RR@10"].tolist() == table["RR@10"].tolist()
-
-
-# --- pyterrier-caching ----------------------------------------------------------------------------------------
-
-
-def test_retriever_cache(tmp_path):
-    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
-    cache = caching.RetrieverCache(str(tmp_path / "cache"), INDEX.exhaustive())
-    expected = INDEX.exhaustive()(ENCODED)
-    for _ in range(2):
-        same(cache(ENCODED)[expected.columns], expected)
-    nobody = caching.RetrieverCache(str(tmp_path / "cache"), pt.Transformer.from_df(expected.iloc[:0]))
-    same(nobody(ENCODED)[expected.columns], expected)  # all hits
-
-
-def test_scorer_cache(tmp_path):
-    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
-    cache = caching.ScorerCache(str(tmp_path / "cache"), INDEX.maxsim())
-    rows = ENCODED_RESULTS[ENCODED_RESULTS["qid"] != "3"]  # the cache cannot store a query that occurs twice
-    expected = INDEX.maxsim()(rows).set_index(["qid", "docno"])["score"]
-    for _ in range(2):
-        assert cache(rows).set_index(["qid", "docno"])["score"].to_dict() == expected.to_dict()
-
-
-def test_key_value_cache(tmp_path):
-    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
-    added = ["query_embs", "query_tok_ids", "query_encoder"]
-    Counting.count = 0
-    for _ in range(2):
-        with caching.KeyValueCache(str(tmp_path / "c"), Counting().query_encoder(), key="query", value=added) as cache:
-            # the cache cannot store a query that occurs twice
-            found, expected = (cache >> INDEX.exhaustive())(QUERIES[:2]), INDEX.exhaustive()(ENCODED[:2])
-            same(found[expected.columns], expected)
-    assert Counting.count == 2
-
-
-def test_indexer_cache(tmp_path):
-    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
-    cache = caching.IndexerCache(str(tmp_path / "cache"))
-    corpus = [{"docno": f"d{i}", "text": f"word{i} day"} for i in range(9)]
-    (ENCODER >> cache).index(corpus)
-    index = lir.LirIndex(tmp_path / "i")
-    index.indexer(verbose=False).index(cache)
-    assert index.docnos == [f"d{i}" for i in range(9)]
-    direct = (ENCODER >> lir.LirIndex(tmp_path / "j").indexer(verbose=False)).index(corpus)
-    same(index.exhaustive()(ENCODED), direct.exhaustive()(ENCODED))
-
-
-# --- the package ----------------------------------------------------------------------------------------------
-
-HEAVY = {"torch", "faiss", "transformers", "sentence_transformers", "matplotlib", "ir_datasets"}
-
-
-def modules_after(code):
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.split())
-
-
-def test_import_is_light():
-    allowed = modules_after("import pyterrier") & HEAVY  # PyTerrier may load what it likes
-    assert modules_after("import pyterrier_lir") & HEAVY <= allowed
-    searching = "import pyterrier_lir as l; i = l.LirIndex.example(); (l.ToyEncoder() >> i.exhaustive()).search('day')"
-    assert not modules_after(searching) & (HEAVY - {"ir_datasets"})
-    assert "torch" in modules_after("import torch")
-
-
-def test_signatures_that_the_api_page_shows():
-    """PyTerrier's artifacts and transformers take ``*args`` in ``__new__``, which Sphinx would show."""
-    assert list(lir.LirIndex.__signature__.parameters) == ["path"]
-    assert list(type(lir.LirIndex("i.lir").indexer()).__signature__.parameters)[:3] == ["index_", "mode", "resume"]
-
-
-def test_public_names():
-    for name in lir.__all__:
-        assert getattr(lir, name)
-    rooms = {"experiment", "explain", "feedback", "pages", "reduce", "rerank"}
-    assert {*lir.__all__, *rooms} == set(dir(lir))
-    for room in rooms:
-        assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"
-        for name in getattr(lir, room).__all__:
-            assert getattr(getattr(lir, room), name)
-    with pytest.raises(AttributeError, match=r"expected one of .*PlaidFolder, .*feedback, .*index\.plaid\(\)"):
-        lir.Plaid  # noqa: B018
-    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        lir.Nonsense  # noqa: B018

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents
+from corpora import build, clustered, documents
 
 import pyterrier_lir as lir
 from pyterrier_lir import kernels
@@ -29,7 +29,7 @@ def test_tokens_lie_cell_after_cell(tmp_path, monkeypatch, nbits, dim):
     monkeypatch.setattr(cell_tokens, "BLOCK", 100)
     index = build(tmp_path / "i", documents(120, dim=dim), nbits=nbits)
     (segment,) = index.store.segments
-    tokens = index.store.cell_tokens(segment)
+    ((_first, _size, tokens),) = index.store.cell_tokens
     order = np.argsort(segment.codes, kind="stable")
     document = np.repeat(np.arange(len(segment)), np.diff(segment.offsets))
     assert tokens.docs.tolist() == document[order].tolist()

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_compress import build, clustered, documents
-from test_imports import LOTTE, Original, imported, names_in
+from corpora import build, clustered, documents
+from originals import LOTTE, Original, imported, names_in
 
 import pyterrier_lir as lir
 from pyterrier_lir.index import exports

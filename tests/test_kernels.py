@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -14,12 +13,6 @@ COMPILED = [name for name in kernels.available() if name != "numpy"]
 FUSED = [name for name in COMPILED if name in ("x86_64_v3", "icelake")]
 TOLERANCE = {np.float16: 5e-3, np.float32: 1e-5}
 LENGTHS = [0, 3, 1, 30, 0, 0, 24, 25, 180, 2, 7, 1, 0]
-
-
-@pytest.fixture(params=kernels.available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    with kernels.forced(request.param):
-        yield request.param
 
 
 def unit_rows(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Fixed dimensional encodings and long inner products: against brute force, their NumPy twins, and among builds."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -17,12 +16,6 @@ KINDS = [
     {"mean": True, "fill": True}, {"mean": True, "fill": False}, {"mean": False, "fill": False},
     {"mean": False, "fill": True},
 ]  # fmt: skip
-
-
-@pytest.fixture(params=kernels.available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    with kernels.forced(request.param):
-        yield request.param
 
 
 def matrices(reps, bits, dim, width=None, final=None, seed=0) -> dict:

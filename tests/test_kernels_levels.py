@@ -1,21 +1,12 @@
 """Level tables: levels that count as something else, as those of a codebook whose values are not equally far apart."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from test_kernels_codes import DIMS, coded, f32, i8, twin
-from test_kernels_tokens import blocks_of, celled, ints, longs, rows_of, same, threads_of
+from kernel_arrays import DIMS, blocks_of, celled, coded, f32, i8, ints, longs, rows_of, same, threads_of, twin
 
 from pyterrier_lir import kernels
 
 NBITS = [1, 2, 4]
-
-
-@pytest.fixture(params=kernels.available())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    with kernels.forced(request.param):
-        yield request.param
 
 
 def tables(nbits: int) -> list[np.ndarray]:

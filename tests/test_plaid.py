@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents
+from corpora import build, clustered, documents
 
 from pyterrier_lir.retrieve.plaid import _best, measured_settings, paper_settings
 

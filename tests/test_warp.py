@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents
+from corpora import build, clustered, documents
 
 from pyterrier_lir import kernels
 from pyterrier_lir.index.scoring import CodedQuery
@@ -111,7 +111,7 @@ def test_what_was_found_may_be_less_than_what_is_imputed(index, topics):
     """Found scores count all the same: they have the residual, the imputed score has not."""
     query = coded(index, topics["query_embs"][2])
     cells, cell_scores, imputed = warp_select(query, index.store.cell_sizes, 8, 1, 8, None)
-    ((_, triples),) = scan(index.store, query, cells, cell_scores, normalise=False)
+    ((_first, _size, triples),) = scan(index.store, query, cells, cell_scores, normalise=False)
     assert (triples.scores < np.repeat(imputed, np.diff(triples.row_offsets))).any()
 
 
@@ -121,7 +121,7 @@ def test_the_scorer_of_xtr_gives_the_same_ranking(index, topics):
         one = coded(index, query)
         nprobe, t_prime, bound, _ = index.warp(nprobe=6).settings
         cells, cell_scores, imputed = warp_select(one, index.store.cell_sizes, nprobe, t_prime, bound, None)
-        ((_, triples),) = scan(index.store, one, cells, cell_scores, normalise=False)
+        ((_first, _size, triples),) = scan(index.store, one, cells, cell_scores, normalise=False)
         docids, scores = reference.score_triples(*triples, imputed, len(index))
         order = np.lexsort((docids, -scores))
         found = index.warp(nprobe=6, min_docs=1)(pd.DataFrame({"qid": ["1"], "query_embs": [query]}))
@@ -133,7 +133,7 @@ def test_implicit_and_explicit_decompression_agree(index, topics):
     query, codec = topics["query_embs"][1], index.store.codec
     one, (segment,) = coded(index, query), index.store.segments
     cells, cell_scores, _ = warp_select(one, index.store.cell_sizes, 5, 1, 5, None)
-    ((_, triples),) = scan(index.store, one, cells, cell_scores, normalise=False)
+    ((_first, _size, triples),) = scan(index.store, one, cells, cell_scores, normalise=False)
     levels = kernels.unpack(np.asarray(segment.residuals), codec.dim, codec.nbits)
     tokens = codec.centroids.vectors[segment.codes] + codec.lo + codec.step * levels
     explicit = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_compress import build, clustered, documents
+from corpora import build, clustered, documents
 
 AXES = np.eye(4, dtype=np.float32)
 

@@ -20,7 +20,7 @@ Rankings = list[list[int]]
 
 
 class Embeddings:
-    """What ``engines.py`` stored: float16 rows, and where the rows of each document or query begin."""
+    """What ``embedded.py`` stored: float16 rows, and where the rows of each document or query begin."""
 
     def __init__(self, folder: Path, side: str) -> None:
         self.rows = np.load(folder / f"{side}.npy", mmap_mode="r")

@@ -1,22 +1,24 @@
-"""A segment's tokens once more, cell after cell, so that the tokens of a centroid can be scored in one sweep.
+"""The tokens once more, cell after cell, so that the tokens of a centroid can be scored in one sweep.
 
 ============ ========================= ===================================================================
 file         dtype, shape              content
 ============ ========================= ===================================================================
 offsets.i64  int64 (K + 1,)            centroid c owns the tokens offsets[c]:offsets[c + 1]
-docs.i32     int32 (T,)                the document of each token, ascending within a cell
+docs.i32     int32 (T,)                the document of each token, ascending within a cell, from 0 in each run
 blocks.u32   uint32 (ceil(T/16), G, 16) the packed levels of 16 tokens, four bytes of each next to each other
 inv_norms.u8 uint8 (T,)                1 / norm of each decompressed token (only for unit vectors)
 ============ ========================= ===================================================================
 
-It is derived from a segment when a method first needs it, and takes about as much room as the tokens do there.
+It is derived when a method first needs it, and takes about as much room as the tokens do. Neighbouring segments share
+one (see `runs`): a cell is worth a sweep only if it holds many tokens, and an index may have a hundred small segments.
 
 Scheerer, Zaharia, Potts, Alonso, Khattab: WARP: An Efficient Engine for Multi-Vector Retrieval. SIGIR 2025.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,23 +58,45 @@ class CellTokens:
         )
 
 
-def write(segment: Segment, codec: Codec, folder: files.Directory) -> None:
-    """Sorts a segment's tokens by centroid: counts, then puts every token in its place, a block at a time."""
-    assert segment.codes is not None
+def runs(sizes: Sequence[int]) -> list[range]:
+    """Which neighbouring segments share a structure: after a new one, those that are less than twice as large join it.
+
+    As in a merge tree, an index of n equal segments has at most log2(n) + 1 runs, and a token is sorted again at most
+    that often while segments are added.
+
+    Args:
+        sizes: Tokens of each segment.
+    """
+    found: list[tuple[range, int]] = []
+    for i, size in enumerate(sizes):
+        run = range(i, i + 1)
+        while found and found[-1][1] < 2 * size:
+            before, more = found.pop()
+            run, size = range(before.start, run.stop), size + more
+        found.append((run, size))
+    return [run for run, _ in found]
+
+
+def write(segments: Sequence[Segment], codec: Codec, folder: files.Directory) -> None:
+    """Sorts the tokens of segments by centroid: counts, then puts every token in its place, a block at a time."""
     k = len(codec.centroids.vectors)
     counts = np.zeros(k, dtype=np.int64)
-    for rows in _blocks(segment):
-        codec.check_codes(segment.codes[rows])
-        counts += np.bincount(segment.codes[rows], minlength=k)
+    for _start, segment, rows in _blocks(segments):
+        codes = _codes(segment)[rows]
+        codec.check_codes(codes)
+        counts += np.bincount(codes, minlength=k)
     sort = CountingSort(counts)
+    num_tokens = int(counts.sum())
     folder.file("offsets.i64").write(sort.offsets.tobytes())
-    docs = folder.allocate("docs.i32", "<i4", segment.num_tokens)
-    num_blocks, groups, lanes, _ = kernels.blocks_shape(segment.num_tokens, codec.dim, codec.nbits)
+    docs = folder.allocate("docs.i32", "<i4", num_tokens)
+    num_blocks, groups, lanes, _ = kernels.blocks_shape(num_tokens, codec.dim, codec.nbits)
     blocks = folder.allocate("blocks.u32", "<u4", num_blocks * groups * lanes).reshape(num_blocks, groups, lanes)
-    inv_norms = None if segment.inv_norms is None else folder.allocate("inv_norms.u8", "u1", segment.num_tokens)
-    for rows in _blocks(segment):
-        places = sort.places(segment.codes[rows])
-        docs[places] = np.searchsorted(segment.offsets, np.arange(rows.start, rows.stop), side="right") - 1
+    has_norms = any(segment.inv_norms is not None for segment in segments)
+    inv_norms = folder.allocate("inv_norms.u8", "u1", num_tokens) if has_norms else None
+    for start, segment, rows in _blocks(segments):
+        places = sort.places(_codes(segment)[rows])
+        doc = np.searchsorted(segment.offsets, np.arange(rows.start, rows.stop), side="right") - 1
+        docs[places] = start + doc
         blocks[places // lanes, :, places % lanes] = _words(segment, rows, groups)
         if inv_norms is not None and segment.inv_norms is not None:
             inv_norms[places] = segment.inv_norms[rows]
@@ -87,6 +111,15 @@ def _words(segment: Segment, rows: slice, groups: int) -> npt.NDArray[np.uint32]
     return filled.view("<u4")
 
 
-def _blocks(segment: Segment) -> Iterator[slice]:
-    for start in range(0, segment.num_tokens, BLOCK):
-        yield slice(start, min(start + BLOCK, segment.num_tokens))
+def _codes(segment: Segment) -> npt.NDArray[Any]:
+    assert segment.codes is not None
+    return segment.codes
+
+
+def _blocks(segments: Sequence[Segment]) -> Iterator[tuple[int, Segment, slice]]:
+    """Each segment's tokens, a block at a time, with the number of its first document among them all."""
+    first = 0
+    for segment in segments:
+        for start in range(0, segment.num_tokens, BLOCK):
+            yield first, segment, slice(start, min(start + BLOCK, segment.num_tokens))
+        first += len(segment)

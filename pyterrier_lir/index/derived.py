@@ -12,8 +12,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyterrier_lir.index import files
@@ -96,8 +96,15 @@ def sweep(path: Path, sha256: Source) -> None:
         except (ValueError, KeyError, AttributeError, TypeError):
             stale = True
         if stale:
-            with _one_maker(folder, wait=False) as free:
-                if free:  # else someone who has opened the index before makes it just now
+            remove([folder])
+
+
+def remove(folders: Iterable[Path]) -> None:
+    """Removes structures, but what someone who has opened the index before makes just now."""
+    for folder in folders:
+        if folder.is_dir():
+            with suppress(OSError), _one_maker(folder, wait=False) as free:
+                if free:
                     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -134,7 +134,9 @@ class Store:
             raise ValueError(
                 f"docids lie in {docids.min()} to {docids.max()}, but {self.path} has {len(self)}. {files.ADVICE}"
             )
-        return [self.docno(docid) for docid in docids.tolist()]
+        distinct, places = np.unique(docids, return_inverse=True)  # queries of a frame share documents
+        names = [self.docno(docid) for docid in distinct.tolist()]
+        return [names[place] for place in places.tolist()]
 
     def document(self, docid: int) -> tuple[Floats, Ints | None]:
         """Token vectors, float32 ``(m, dim)``, and token ids of a document."""
@@ -195,15 +197,26 @@ class Store:
             )
         return found
 
-    def cell_tokens(self, segment: Segment) -> CellTokens:
-        """The tokens of a segment cell after cell; derived from it when first asked for."""
+    @cached_property
+    def cell_tokens(self) -> list[tuple[int, int, CellTokens]]:
+        """All tokens cell after cell, in parts: each one's first docid, its number of documents, and the tokens.
+
+        Derived from runs of segments when first asked for, each under the name of its first segment.
+        """
+        filled = [(start, segment) for start, segment in self.parts() if segment.num_tokens]
+        with self._deriving:
+            runs = cell_tokens.runs([segment.num_tokens for _, segment in filled])
+            return [self._cell_tokens_of(filled[run.start : run.stop]) for run in runs]
+
+    def _cell_tokens_of(self, run: list[tuple[int, Segment]]) -> tuple[int, int, CellTokens]:
         assert self.codec is not None
-        codec, name = self.codec, segment.folder.path.name
-        key, sources = f"{cell_tokens.NAME}/{name}", small_files([name], self.manifest["codec"])
-        return self.once(
-            key,
-            lambda: CellTokens(self.derived(key, sources, lambda out: cell_tokens.write(segment, codec, out)), codec),
-        )
+        codec, first, (last, end) = self.codec, run[0][0], run[-1]
+        segments = self.segments[self.starts.index(first) : self.segments.index(end) + 1]
+        names = [segment.folder.path.name for segment in segments]
+        key, sources = f"{cell_tokens.NAME}/{names[0]}", small_files(names, self.manifest["codec"])
+        folder = self.derived(key, sources, lambda out: cell_tokens.write(segments, codec, out))
+        derived.remove(self.path / DERIVED / cell_tokens.NAME / name for name in names[1:])  # they are in this one now
+        return first, last + len(end) - first, CellTokens(folder, codec)
 
     @cached_property
     def center(self) -> Floats:
@@ -276,9 +289,10 @@ class Store:
         """How many tokens each centroid has, in all segments, int64 ``(K,)``; without those of deleted documents."""
         assert self.codec is not None
         sizes = np.zeros(len(self.codec.centroids.vectors), dtype=np.int64)
+        for _start, _count, tokens in self.cell_tokens:
+            sizes += np.diff(tokens.offsets)
         for start, segment in self.parts():
             if segment.num_tokens and segment.codes is not None:
-                sizes += np.diff(self.cell_tokens(segment).offsets)
                 for doc in self.deleted_in(start, segment).tolist():
                     codes = segment.codes[segment.offsets[doc] : segment.offsets[doc + 1]]
                     self.codec.check_codes(codes)

@@ -7,7 +7,7 @@ at the first call. The environment variable ``PYTERRIER_LIR_KERNELS`` (one of ``
 
 :mod:`.exact` scores token vectors, :mod:`.codes` compresses them and scores them compressed, :mod:`.cells` finds the
 documents that are worth it, :mod:`.tokens` scores single tokens and makes documents of them, :mod:`.fde` makes one long
-vector of many.
+vector of many. :mod:`.searcher` does all stages of a search in one call.
 """
 
 from pyterrier_lir.kernels.builds import active, available, forced
@@ -22,11 +22,13 @@ from pyterrier_lir.kernels.cells import (
 from pyterrier_lir.kernels.codes import encode_residuals, maxsim_codes, nearest, nearest_groups, pack, unpack
 from pyterrier_lir.kernels.exact import maxsim, top_k
 from pyterrier_lir.kernels.fde import encode_fde, inner_products
+from pyterrier_lir.kernels.searcher import compiled
 from pyterrier_lir.kernels.tokens import blocks_shape, scan_cells, score_triples, top_tokens, top_tokens_codes
 
 __all__ = [
     "active",
     "available",
+    "compiled",
     "forced",
     # exact scores
     "maxsim",

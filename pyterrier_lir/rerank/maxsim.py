@@ -10,7 +10,7 @@ import pandas as pd
 
 from pyterrier_lir import columns, frames, kernels
 from pyterrier_lir.frames import Query
-from pyterrier_lir.index import scoring
+from pyterrier_lir.index import scoring, whole
 from pyterrier_lir.ragged import Ragged
 from pyterrier_lir.transformer import LirTransformer
 
@@ -66,8 +66,16 @@ class IndexMaxSim(LirTransformer):
         return {"scored": len(inp)}
 
     def scores(self, store: Store, queries: list[Query], docids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The score of each row, whose document is ``docids[row]``."""
+        """The score of each row, whose document is ``docids[row]``; in one call of the kernels where compiled."""
         scores = np.full(len(docids), -np.inf, dtype=np.float32)
+        searcher, asked = whole.searcher(store), [query for query in queries if len(query.embs)]
+        if self.device == "cpu" and searcher is not None and store.codec is not None and asked:
+            rows = np.concatenate([query.rows for query in asked])
+            offsets = np.cumsum([0, *(len(query.rows) for query in asked)])
+            arrays = whole.query_arrays(asked, store.codec)
+            count = scoring.threads(self.num_threads)
+            scores[rows] = searcher.score(arrays, offsets, docids[rows], num_threads=count)
+            return scores
         scorer = scoring.Scorer(store, num_threads=self.num_threads, device=self.device)
         prepared = [(scorer.prepare(query), query.rows) for query in queries if len(query.embs)]
         for start, segment in store.parts():

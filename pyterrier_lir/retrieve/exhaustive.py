@@ -12,14 +12,17 @@ import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
-from pyterrier_lir.index import scoring
+from pyterrier_lir.index import scoring, whole
+from pyterrier_lir.retrieve.retriever import found_by
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.store import Store
+    from pyterrier_lir.index.subset import Subset
 
 Hits = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # docids and scores, best first
+NOTHING: Hits = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
 class Exhaustive(LirTransformer):
@@ -84,11 +87,24 @@ class Exhaustive(LirTransformer):
         return {"scored": len(inp) * store.num_filled(store.subset(self.docnos))}
 
     def retrieve(self, store: Store, queries: Sequence[Query]) -> list[Hits]:
-        """The best documents of each query."""
-        best = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+        """The best documents of each query, in one call of the kernels where they are compiled."""
+        searcher, wanted = whole.searcher(store), store.subset(self.docnos)
+        asked = [query for query in queries if len(query.embs)]
+        if self.device != "cpu" or searcher is None or store.codec is None or not asked:
+            return self._retrieve_by_segment(store, queries, wanted)
+        results = searcher.exhaustive(
+            whole.query_arrays(asked, store.codec),
+            num_results=self.num_results,
+            wanted=None if wanted is None else wanted.mask,
+            num_threads=scoring.threads(self.num_threads),
+        )
+        found = iter(found_by(results))
+        return [next(found)[:2] if len(query.embs) else NOTHING for query in queries]
+
+    def _retrieve_by_segment(self, store: Store, queries: Sequence[Query], wanted: Subset | None) -> list[Hits]:
+        best = [NOTHING for _ in queries]
         scorer = scoring.Scorer(store, num_threads=self.num_threads, device=self.device)
         prepared = [scorer.prepare(query) if len(query.embs) else None for query in queries]
-        wanted = store.subset(self.docnos)
         for start, segment in store.parts():
             docids = np.arange(len(segment)) if wanted is None else wanted.of(start, len(segment))
             if not len(docids):

@@ -18,6 +18,7 @@ from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import vectors
 from pyterrier_lir.retrieve.encodings import Encodings
+from pyterrier_lir.retrieve.faiss_vectors import FaissVectors
 from pyterrier_lir.retrieve.fde import Fde, FdeEncoder
 from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 
@@ -164,7 +165,7 @@ class MuveraRetriever(Retriever):
     def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
         return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
 
-    def _vectors(self, store: Store) -> list[vectors.Flat | vectors.Faiss]:
+    def _vectors(self, store: Store) -> list[vectors.Flat | FaissVectors]:
         """What is searched: ``"flat"`` is a list for each segment, so that only new ones are encoded."""
         (name,) = self.derived
         parts = [part for part in store.parts() if part[1].num_tokens]
@@ -172,10 +173,10 @@ class MuveraRetriever(Retriever):
             return [self._derived(store, name, parts)]
         return [self._derived(store, f"{name}/{part[1].folder.path.name}", [part]) for part in parts]
 
-    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | vectors.Faiss:
+    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | FaissVectors:
         count = threads(self.num_threads)
 
-        def opened() -> vectors.Flat | vectors.Faiss:
+        def opened() -> vectors.Flat | FaissVectors:
             encoder = self._encoder(store, count)
             source = Encodings(store, parts, encoder)
 

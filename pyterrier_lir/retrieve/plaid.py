@@ -27,8 +27,9 @@ import pyterrier as pt
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
+from pyterrier_lir.index import whole
 from pyterrier_lir.index.scoring import CodedQuery, Scorer, threads
-from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores, found_by
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -150,8 +151,23 @@ class Plaid(Retriever):
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)
 
+    def retrieve_all(self, store: Store, queries: Sequence[Query], wanted: Subset | None) -> list[Found]:
+        """`retrieve` for several queries, in one call of the kernels where they are compiled."""
+        searcher = whole.searcher(store)
+        if searcher is None or store.codec is None or self.threshold_quantile is not None:
+            return super().retrieve_all(store, queries, wanted)
+        results = searcher.plaid(
+            whole.query_arrays(queries, store.codec),
+            **self.settings._asdict(),
+            at_least=min(self.min_docs or self.num_results, store.num_filled(wanted)),
+            num_results=self.num_results,
+            wanted=None if wanted is None else wanted.mask,
+            num_threads=threads(self.num_threads),
+        )
+        return found_by(results)
+
     def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
-        """The three stages for one query."""
+        """The three stages for one query, one after the other."""
         nprobe, ndocs, threshold = self.settings
         least = min(self.min_docs or self.num_results, store.num_filled(wanted))
         clock = [time.perf_counter()]

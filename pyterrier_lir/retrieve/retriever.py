@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.store import Store
     from pyterrier_lir.index.subset import Subset
+    from pyterrier_lir.kernels.searcher import Results
 
 Scores = npt.NDArray[np.float32]
 
@@ -56,6 +58,10 @@ class Retriever(LirTransformer):
         """
         raise NotImplementedError
 
+    def retrieve_all(self, store: Store, queries: Sequence[Query], wanted: Subset | None) -> list[Found]:
+        """The same for several queries; a method that the kernels do in one call does it here."""
+        return in_parallel(lambda query, n: self.retrieve(store, query, wanted, n), queries, self.num_threads)
+
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Retrieves for every query of the frame; several queries share the threads."""
         frames.check_query_frame(inp, self)
@@ -65,13 +71,15 @@ class Retriever(LirTransformer):
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         wanted = store.subset(self.docnos)
         asked = [query for query in queries if len(query.embs) and store.codec is not None]
-        found = in_parallel(lambda query, n: self.retrieve(store, query, wanted, n), asked, self.num_threads)
+        found = self.retrieve_all(store, asked, wanted) if asked else []
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
+        docnos = store.names(np.concatenate([np.zeros(0, np.int64), *(result.docids for result in found)]))
+        end = 0
         for query, result in zip(asked, found, strict=True):
-            docnos = store.names(result.docids)
+            start, end = end, end + len(result.docids)
             for row in query.rows:
-                hits[row] = docnos, result.scores
+                hits[row] = docnos[start:end], result.scores
                 stats[row] = result.stats
         if self.stats:
             inp = inp.assign(**dict(zip(self.STATS, stats.T, strict=True)))
@@ -85,6 +93,15 @@ class Retriever(LirTransformer):
         counted = pt.inspect.transformer_apply_attributes(self, stats=True)(inp).drop_duplicates("qid")
         sums: dict[str, float] = counted[names].sum().to_dict()
         return {"scored": sums[self.SCORED], **sums}
+
+
+def found_by(results: Results) -> list[Found]:
+    """The results of several queries, one by one."""
+    bounds = list(pairwise(results.offsets.tolist()))
+    return [
+        Found(results.docids[a:b], results.scores[a:b], stats)
+        for (a, b), stats in zip(bounds, results.stats.tolist(), strict=True)
+    ]
 
 
 def in_parallel(

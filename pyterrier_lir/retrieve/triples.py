@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,33 +18,40 @@ if TYPE_CHECKING:
 
 
 class Triples(NamedTuple):
-    """Tokens of a segment that were scored; those of row i are ``row_offsets[i]:row_offsets[i + 1]``."""
+    """Tokens that were scored; those of row i are ``row_offsets[i]:row_offsets[i + 1]``."""
 
     row_offsets: npt.NDArray[np.int64]
     docs: npt.NDArray[np.int32]
     scores: Scores
 
 
-Parts = list[tuple[int, Triples]]  # by segment, with the docid of its first document
+class Part(NamedTuple):
+    """What was scored of neighbouring documents: the first one's docid, how many there are, and their tokens."""
+
+    first: int
+    size: int
+    triples: Triples
+
+    def scored(self, scores: Scores) -> Part:
+        """The same tokens with other scores."""
+        return self._replace(triples=self.triples._replace(scores=scores))
 
 
 def scan(
     store: Store, coded: CodedQuery, cells: npt.NDArray[np.int32], cell_scores: Scores, *, normalise: bool
-) -> Parts:
-    """All tokens in each row's cells, by segment, with the docid of the segment's first document."""
+) -> list[Part]:
+    """All tokens in each row's cells, by part of `Store.cell_tokens`."""
     return [
-        (start, Triples(*coded.scan(store.cell_tokens(segment), cells, cell_scores, normalise=normalise)))
-        for start, segment in store.parts()
-        if segment.num_tokens
+        Part(first, size, Triples(*coded.scan(tokens, cells, cell_scores, normalise=normalise)))
+        for first, size, tokens in store.cell_tokens
     ]
 
 
-def reduce(store: Store, triples: Parts, imputed: Scores, num_threads: int) -> tuple[Docids, Scores]:
+def reduce(parts: Sequence[Part], imputed: Scores, num_threads: int) -> tuple[Docids, Scores]:
     """Documents with a triple, ascending, and their scores: see `kernels.score_triples`."""
     docids, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for start, part in triples:
-        segment, _ = store.locate(start)
-        found, sums = kernels.score_triples(*part, imputed, len(segment), num_threads=num_threads)
-        docids.append(found + start)
+    for first, size, triples in parts:
+        found, sums = kernels.score_triples(*triples, imputed, size, num_threads=num_threads)
+        docids.append(found + first)
         scores.append(sums)
     return np.concatenate(docids), np.concatenate(scores)

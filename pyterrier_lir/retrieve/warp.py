@@ -13,7 +13,7 @@ Scheerer, Zaharia, Potts, Alonso, Khattab: WARP: An Efficient Engine for Multi-V
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,9 +22,9 @@ import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.frames import Query
-from pyterrier_lir.index import cell_tokens
+from pyterrier_lir.index import cell_tokens, whole
 from pyterrier_lir.index.scoring import CodedQuery, threads
-from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
+from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores, found_by
 from pyterrier_lir.retrieve.triples import reduce, scan
 
 if TYPE_CHECKING:
@@ -159,6 +159,21 @@ class Warp(Retriever):
             default.nprobe, self.t_prime or default.t_prime, self.bound or default.bound, self.groups or default.groups
         )
 
+    def retrieve_all(self, store: Store, queries: Sequence[Query], wanted: Subset | None) -> list[Found]:
+        """`retrieve` for several queries, in one call of the kernels where they are compiled."""
+        searcher = whole.cell_searcher(store)
+        if searcher is None or store.codec is None:
+            return super().retrieve_all(store, queries, wanted)
+        results = searcher.warp(
+            whole.query_arrays(queries, store.codec),
+            **self.settings._asdict(),
+            at_least=min(self.min_docs or self.num_results, store.num_filled(wanted)),
+            num_results=self.num_results,
+            wanted=None if wanted is None else wanted.mask,
+            num_threads=threads(self.num_threads),
+        )
+        return found_by(results)
+
     def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """The three steps for one query, with twice as many cells where these hold too few documents."""
         assert store.codec is not None
@@ -171,9 +186,9 @@ class Warp(Retriever):
             clock = [time.perf_counter()]
             cells, cell_scores, imputed = warp_select(coded, store.cell_sizes, nprobe, t_prime, bound, groups)
             clock.append(time.perf_counter())
-            triples = scan(store, coded, cells, cell_scores, normalise=False)
+            parts = scan(store, coded, cells, cell_scores, normalise=False)
             clock.append(time.perf_counter())
-            docids, scores = reduce(store, triples, imputed, num_threads)
+            docids, scores = reduce(parts, imputed, num_threads)
             if wanted is not None:
                 keep = wanted.mask[docids]
                 docids, scores = docids[keep], scores[keep]
@@ -182,7 +197,7 @@ class Warp(Retriever):
             nprobe, groups = min(2 * nprobe, all_cells), groups and 2 * groups
         top = kernels.top_k(scores, self.num_results)
         clock.append(time.perf_counter())
-        scanned = sum(len(part.docs) for _, part in triples)
+        scanned = sum(len(part.triples.docs) for part in parts)
         return Found(docids[top], scores[top], (scanned, len(docids), *(1000 * np.diff(clock))))
 
     @property

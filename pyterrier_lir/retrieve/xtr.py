@@ -25,7 +25,7 @@ from pyterrier_lir.frames import Query
 from pyterrier_lir.index import cell_tokens
 from pyterrier_lir.index.scoring import CodedQuery, threads
 from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
-from pyterrier_lir.retrieve.triples import Parts, Triples, reduce, scan
+from pyterrier_lir.retrieve.triples import Part, Triples, reduce, scan
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -189,17 +189,16 @@ class XtrScorer(LirTransformer):
 
 def retrieve_tokens(
     store: Store, query: Query, token_k: int, nprobe: int | None, wanted: Subset | None, num_threads: int
-) -> Parts:
+) -> list[Part]:
     """Each row's ``token_k`` best tokens: of all, of some documents, or of its ``nprobe`` best cells."""
     assert store.codec is not None
     coded = CodedQuery(query.embs, query.weights, store.codec, num_threads)
     if nprobe is None:
         parts = [
-            (
+            Part(
                 start,
-                _top_tokens(
-                    store, segment, query, coded, token_k, None if wanted is None else wanted.of(start, len(segment))
-                ),
+                len(segment),
+                _top_tokens(store, segment, query, coded, token_k, _in_segment(wanted, start, segment)),
             )
             for start, segment in store.parts()
             if segment.num_tokens
@@ -208,12 +207,12 @@ def retrieve_tokens(
         cells, scores = coded.best_cells(min(nprobe, len(store.codec.centroids.vectors)))
         parts = scan(store, coded, cells, scores, normalise=True)
         if wanted is not None:
-            parts = [(start, _kept(part, wanted.has(start + part.docs))) for start, part in parts]
+            parts = [_kept(part, wanted.has(part.first + part.triples.docs)) for part in parts]
     return _best(parts, len(query.embs), token_k)
 
 
 def xtr_scores(
-    store: Store, query: Query, retrieved: Parts, impute: str | float, normalise: str, num_threads: int
+    store: Store, query: Query, retrieved: list[Part], impute: str | float, normalise: str, num_threads: int
 ) -> tuple[Docids, Scores, float]:
     """Scores of the documents that have a retrieved token, ascending by docid; also that of one that has none."""
     weights = np.ones(len(query.embs), np.float32) if query.weights is None else query.weights
@@ -221,10 +220,10 @@ def xtr_scores(
         imputed = _last_scores(retrieved, len(weights))
     else:
         imputed = weights * np.float32(0 if isinstance(impute, str) else impute)
-    docids, sums = reduce(store, retrieved, imputed, num_threads)
+    docids, sums = reduce(retrieved, imputed, num_threads)
     if impute == "none":
-        rows = [(start, part._replace(scores=_by_row(weights, part))) for start, part in retrieved]
-        _, counted = reduce(store, rows, np.zeros_like(weights), num_threads)
+        rows = [part.scored(_by_row(weights, part.triples)) for part in retrieved]
+        _, counted = reduce(rows, np.zeros_like(weights), num_threads)
         return docids, sums / counted, -np.inf
     total = np.float32(weights.sum() if normalise == "mean" else 1)
     return docids, sums / total, float(imputed.sum() / total)
@@ -245,38 +244,43 @@ def _top_tokens(
     return Triples(np.arange(len(docs) + 1) * docs.shape[1], docs.astype(np.int32).ravel(), scores.ravel())
 
 
-def _kept(part: Triples, keep: np.ndarray) -> Triples:
+def _in_segment(wanted: Subset | None, start: int, segment: Segment) -> Docids | None:
+    return None if wanted is None else wanted.of(start, len(segment))
+
+
+def _kept(part: Part, keep: np.ndarray) -> Part:
     """Some of the triples."""
-    before = np.concatenate([[0], np.cumsum(keep)])
-    return Triples(before[part.row_offsets], part.docs[keep], part.scores[keep])
+    before, (row_offsets, docs, scores) = np.concatenate([[0], np.cumsum(keep)]), part.triples
+    return part._replace(triples=Triples(before[row_offsets], docs[keep], scores[keep]))
 
 
-def _best(parts: Parts, rows: int, count: int) -> Parts:
+def _best(parts: list[Part], rows: int, count: int) -> list[Part]:
     """Each row's ``count`` best triples over all segments; of equal ones the first."""
-    sizes = sum((np.diff(part.row_offsets) for _, part in parts), np.zeros(rows, np.int64))
+    triples = [part.triples for part in parts]
+    sizes = sum((np.diff(one.row_offsets) for one in triples), np.zeros(rows, np.int64))
     if (sizes <= count).all():
         return parts
-    keep = [np.ones(len(part.docs), dtype=bool) for _, part in parts]
+    keep = [np.ones(len(one.docs), dtype=bool) for one in triples]
     for i in range(rows):
-        slices = [slice(part.row_offsets[i], part.row_offsets[i + 1]) for _, part in parts]
+        slices = [slice(one.row_offsets[i], one.row_offsets[i + 1]) for one in triples]
         if sum(where.stop - where.start for where in slices) <= count:
             continue
-        scores = np.concatenate([part.scores[where] for (_, part), where in zip(parts, slices, strict=True)])
+        scores = np.concatenate([one.scores[where] for one, where in zip(triples, slices, strict=True)])
         best = np.zeros(len(scores), dtype=bool)
         best[kernels.top_k(scores, count)] = True
         ends = np.cumsum([where.stop - where.start for where in slices])
         for mask, where, chosen in zip(keep, slices, np.split(best, ends[:-1]), strict=True):
             mask[where] = chosen
-    return [(start, _kept(part, mask)) for (start, part), mask in zip(parts, keep, strict=True)]
+    return [_kept(part, mask) for part, mask in zip(parts, keep, strict=True)]
 
 
-def _last_scores(parts: Parts, rows: int) -> Scores:
+def _last_scores(parts: list[Part], rows: int) -> Scores:
     """The score of each row's last retrieved token; 0 where nothing was retrieved."""
     last = np.full(rows, np.inf, dtype=np.float32)
-    for _, part in parts:
-        found = np.flatnonzero(np.diff(part.row_offsets))  # reduceat is wrong on empty rows
+    for part in parts:
+        found = np.flatnonzero(np.diff(part.triples.row_offsets))  # reduceat is wrong on empty rows
         if len(found):
-            least = np.minimum.reduceat(part.scores, part.row_offsets[found])
+            least = np.minimum.reduceat(part.triples.scores, part.triples.row_offsets[found])
             last[found] = np.minimum(last[found], least)
     return np.where(np.isfinite(last), last, 0).astype(np.float32)
 

@@ -71,7 +71,7 @@ Array<std::int64_t> candidates(const Array<std::int32_t>& cells, const Array<std
     {
         py::gil_scoped_release release;
         const lir::Cells all{cell_offsets.data(), cell_offsets.size() - 1, cell_docs.data(), cell_docs.size()};
-        for (py::ssize_t k = 0; k < cells.size(); ++k) found.add(all, cells.data()[k]);
+        for (py::ssize_t k = 0; k < cells.size(); ++k) found.add(all, cells.data()[k], 0, num_docs);
         size = found.size();
     }
     Array<std::int64_t> docs(size);
@@ -86,8 +86,8 @@ Array<std::int32_t> centroid_maxsim(const Array<std::uint8_t>& table, int rows, 
     Array<std::int32_t> scores(starts.size());
     std::int32_t* score_data = scores.mutable_data();
     py::gil_scoped_release release;
-    lir::centroid_maxsim(lir::CentroidTable{table.data(), rows, int(table.shape(1))},
-                         lir::Codes<Code>{doc_codes.data(), table.shape(0)},
+    const lir::Codes<Code> codes{doc_codes.data(), table.shape(0)};
+    lir::centroid_maxsim(lir::CentroidTable{table.data(), rows, int(table.shape(1))}, &codes,
                          lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads, score_data);
     return scores;
 }

@@ -85,7 +85,7 @@ Array<float> maxsim_codes(const Array<float>& centroid_scores, const Array<std::
     const lir::ByteRows layout(dim, nbits, level_table ? level_table->data() : nullptr);
     const lir::QueryBytes bytes(query.data(), query_scale.data(), query_bias.data(), rows, dim, layout);
     const lir::CodedTokens<Code> tokens = lir::coded_tokens(centroid_scores, codes, packed, inv_norm, inv_norm_table);
-    lir::maxsim_codes(bytes, layout, tokens, lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads,
+    lir::maxsim_codes(bytes, layout, &tokens, lir::Documents{starts.data(), ends.data(), starts.size()}, num_threads,
                       score_data);
     return scores;
 }

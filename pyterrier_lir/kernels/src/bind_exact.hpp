@@ -24,7 +24,7 @@ Array<float> maxsim(const Array<float>& query, const Array<Token>& tokens, const
     const int rows = int(query.shape(0)), dim = int(query.shape(1));
     {
         py::gil_scoped_release release;
-        lir::maxsim(query_data, rows, dim, weights_data, token_data, documents, num_threads, score_data);
+        lir::maxsim(query_data, rows, dim, weights_data, &token_data, documents, num_threads, score_data);
     }
     return scores;
 }

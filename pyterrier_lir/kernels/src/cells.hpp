@@ -138,18 +138,18 @@ struct Cells {
 // One bit for each document, set by the cells that hold it.
 class DocumentSet {
    public:
-    explicit DocumentSet(std::int64_t num_docs)
-        : num_docs_(num_docs), bits_(static_cast<std::size_t>((num_docs + 63) / 64)) {}
+    explicit DocumentSet(std::int64_t num_docs) : bits_(static_cast<std::size_t>((num_docs + 63) / 64)) {}
 
-    void add(const Cells& cells, std::int32_t cell) {
+    // The cells are those of the `count` documents from `first` on.
+    void add(const Cells& cells, std::int32_t cell, std::int64_t first, std::int64_t count) {
         using std::to_string;
         const auto [start, end] = cells.range(cell);
         for (std::int64_t k = start; k < end; ++k) {
-            const std::int32_t doc = cells.docs[k];
-            if (doc < 0 || doc >= num_docs_)
+            const std::int64_t doc = cells.docs[k];
+            if (doc < 0 || doc >= count)
                 throw std::invalid_argument("cell_docs contains " + to_string(doc) + ", but there are " +
-                                            to_string(num_docs_) + " documents; are they from another index?");
-            bits_[std::size_t(doc) / 64] |= std::uint64_t(1) << (doc % 64);
+                                            to_string(count) + " documents; are they from another index?");
+            bits_[std::size_t(first + doc) / 64] |= std::uint64_t(1) << ((first + doc) % 64);
         }
     }
 
@@ -167,7 +167,6 @@ class DocumentSet {
     }
 
    private:
-    std::int64_t num_docs_;
     std::vector<std::uint64_t> bits_;
 };
 

@@ -20,17 +20,14 @@ struct CentroidTable {
 };
 
 // Sum over the columns from `first` on, kBytes of them but below table.rows, of the largest entry among the codes
-// start .. end - 1. Stops at a code that names no centroid and writes its place to `wrong`.
+// start .. end - 1. Throws where one names no centroid.
 template <int kBytes, typename Code>
 inline int sum_of_maxima(const CentroidTable& table, const Codes<Code>& codes, int first, std::int64_t start,
-                         std::int64_t end, std::int64_t* wrong) {
+                         std::int64_t end) {
     typedef std::uint8_t vbytes __attribute__((vector_size(kBytes)));
     vbytes largest = {};
     for (std::int64_t t = start; t < end; ++t) {
-        if (!codes.exists(t)) {
-            *wrong = t;
-            return 0;
-        }
+        if (!codes.exists(t)) codes.refuse(t);
         vbytes x;
         std::memcpy(&x, table.values + codes[t] * table.columns + first, kBytes);
         largest = x > largest ? x : largest;
@@ -45,35 +42,29 @@ inline int sum_of_maxima(const CentroidTable& table, const Codes<Code>& codes, i
 }
 
 template <typename Code>
-inline int centroid_score(const CentroidTable& table, const Codes<Code>& codes, std::int64_t start, std::int64_t end,
-                          std::int64_t* wrong) {
+inline int centroid_score(const CentroidTable& table, const Codes<Code>& codes, std::int64_t start, std::int64_t end) {
     if (start == end) return -1;
     constexpr int kHalf = std::max(16, kVectorBytes / 2);
     int sum = 0, first = 0;
     for (; first + kVectorBytes <= table.columns; first += kVectorBytes)
-        sum += sum_of_maxima<kVectorBytes>(table, codes, first, start, end, wrong);
+        sum += sum_of_maxima<kVectorBytes>(table, codes, first, start, end);
     for (; first + kHalf <= table.columns; first += kHalf)
-        sum += sum_of_maxima<kHalf>(table, codes, first, start, end, wrong);
-    for (; first < table.columns; first += 16)
-        sum += sum_of_maxima<16>(table, codes, first, start, end, wrong);
+        sum += sum_of_maxima<kHalf>(table, codes, first, start, end);
+    for (; first < table.columns; first += 16) sum += sum_of_maxima<16>(table, codes, first, start, end);
     return sum;
 }
 
 // scores[k]: that sum over all columns for document k, -1 if it has no codes
 template <typename Code>
-void centroid_maxsim(const CentroidTable& table, const Codes<Code>& codes, const Documents& documents, int num_threads,
+void centroid_maxsim(const CentroidTable& table, const Codes<Code>* parts, const Documents& documents, int num_threads,
                      std::int32_t* scores) {
     const auto borders = balanced_borders(documents, num_threads == 1 ? 1 : 4 * std::int64_t(num_threads));
     const std::int64_t pieces = std::int64_t(borders.size()) - 1;
     num_threads = int(std::min<std::int64_t>(num_threads, pieces));
-    std::vector<std::int64_t> wrong(static_cast<std::size_t>(num_threads), -1);
-    parallel_for(num_threads, pieces, [&](int worker, std::int64_t piece) {
-        std::int64_t* place = &wrong[std::size_t(worker)];
+    parallel_for(num_threads, pieces, [&](int, std::int64_t piece) {
         for (std::int64_t k = borders[std::size_t(piece)]; k < borders[std::size_t(piece) + 1]; ++k)
-            scores[k] = centroid_score(table, codes, documents.starts[k], documents.ends[k], place);
+            scores[k] = centroid_score(table, parts[documents.part(k)], documents.starts[k], documents.ends[k]);
     });
-    for (const std::int64_t t : wrong)
-        if (t >= 0) codes.refuse(t);
 }
 
 }  // namespace lir

@@ -43,6 +43,34 @@ inline vint add_dots(vint sum, vint group, vint query) {
 #endif
 }
 
+// Without VNNI, sums of byte products stay in 16 bits for as many groups as have room there: half the multiplications.
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+constexpr bool kSums16 = true;
+inline vint add_pairs(vint sum, vint group, vint query) {
+#if defined(__AVX512BW__)
+    sum = vint(_mm512_add_epi16(__m512i(sum), _mm512_maddubs_epi16(__m512i(group), __m512i(query))));
+#else
+    sum = vint(_mm256_add_epi16(__m256i(sum), _mm256_maddubs_epi16(__m256i(group), __m256i(query))));
+#endif
+    asm volatile("" : "+x"(sum));  // else GCC multiplies all before it adds, and spills the sums
+    return sum;
+}
+inline vint widen_pairs(vint sum) {
+#if defined(__AVX512BW__)
+    return vint(_mm512_madd_epi16(__m512i(sum), _mm512_set1_epi16(1)));
+#else
+    return vint(_mm256_madd_epi16(__m256i(sum), _mm256_set1_epi16(1)));
+#endif
+}
+#else
+constexpr bool kSums16 = false;
+inline vint add_pairs(vint sum, vint, vint) { return sum; }
+inline vint widen_pairs(vint sum) { return sum; }
+#endif
+
+// How many groups of products with bytes up to `largest` have room in 16 bits.
+inline int groups_in_16_bits(int largest) { return 32767 / (2 * 128 * std::max(largest, 1)); }
+
 // Packed rows of a number of dimensions, and what they look like for the products: dimensions in order, in groups.
 struct ByteRows {
     ByteRows(int dim, int nbits, const std::uint8_t* table = nullptr)
@@ -50,7 +78,9 @@ struct ByteRows {
           width(planes.width),
           wide(kWidens && nbits == 8),
           groups(wide ? (width + 1) / 2 : (8 / nbits * width + 3) / 4),
-          stride(wide ? 4 * groups : planes.size) {}
+          stride(wide ? 4 * groups : planes.size),
+          depth(kSums16 && !wide ? groups_in_16_bits(planes.table.used ? planes.table.largest() : (1 << nbits) - 1)
+                                 : 0) {}
 
     // `end` is the end of all packed rows; every byte is xor-ed with `flip` first.
     void read(const std::uint8_t* packed, int rows, const std::uint8_t* end, std::uint8_t flip,
@@ -67,10 +97,11 @@ struct ByteRows {
     bool wide;
     int groups;
     int stride;  // bytes from row to row
+    int depth;   // groups whose products are summed in 16 bits; fewer than two: sums are of 32 bits at once
 };
 
-// The query's rows as lanes, in blocks of two vectors like QueryLanes; a block holds the rows' first group of
-// dimensions, then the second, and so on. Lanes without a row and dimensions without a value are zero.
+// The query's rows as lanes, in blocks of two vectors, of which the last may have one or three; a block holds the rows'
+// first group of dimensions, then the second, and so on. Lanes without a row and dimensions without a value are zero.
 class ByteLanes {
    public:
     ByteLanes(const std::int8_t* query, int rows, int dim, const ByteRows& layout)
@@ -79,7 +110,7 @@ class ByteLanes {
           values_(std::size_t(vectors_) * groups_ * kVectorBytes) {
         const int size = layout.wide ? 2 : 4;  // of a group
         for (int row = 0; row < rows; ++row) {
-            const int vector = row / kLanes, first = vector - vector % 2;
+            const int first = block_of(row / kLanes);
             const int width = block_vectors(first) * kLanes, lane = row - first * kLanes;
             for (int k = 0; k < dim; ++k) {
                 std::int8_t* group = values_.data() + std::size_t(first) * groups_ * kVectorBytes +
@@ -93,45 +124,108 @@ class ByteLanes {
         }
     }
     int vectors() const { return vectors_; }
-    int block_vectors(int first) const { return std::min(2, vectors_ - first); }
+    int block_vectors(int first) const { return vectors_ - first <= 3 ? vectors_ - first : 2; }
     const std::int8_t* block(int first) const { return values_.data() + std::size_t(first) * groups_ * kVectorBytes; }
 
    private:
+    // The first vector of the block that holds a vector.
+    int block_of(int vector) const {
+        const int first = vector - vector % 2;
+        return vectors_ % 2 == 1 && vector == vectors_ - 1 ? std::max(vectors_ - 3, 0) : first;
+    }
+
     int vectors_, groups_;
     Buffer<std::int8_t> values_;
 };
 
+// Rows that are multiplied at a time with V vectors: as many as divide the tile, and as there are registers for sums.
+constexpr int register_rows(int vectors) {
+    int rows = std::min(kTile, kAccumulators / vectors);
+    while (kTile % rows != 0) --rows;
+    return rows;
+}
+
 // products[row * columns + lane] of kTile rows with V vectors of the query
 template <int V, bool kWide>
-inline void dot_tile(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups, std::int32_t* products,
+__attribute__((noinline)) void dot_tile(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups, std::int32_t* products,
                      int columns) {
-    constexpr int R = std::min(kTile, kAccumulators / V);
+    constexpr int R = register_rows(V);
     for (int first = 0; first < kTile; first += R, rows += R * stride, products += R * columns) {
         vint sum[R][V] = {};
         for (int g = 0; g < groups; ++g) {
             vint q[V];
+#pragma GCC unroll 16
             for (int v = 0; v < V; ++v) std::memcpy(&q[v], query + (g * V + v) * kVectorBytes, kVectorBytes);
+#pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 std::int32_t group;
                 std::memcpy(&group, rows + r * stride + 4 * g, sizeof group);
                 const vint x = splat(group);
+#pragma GCC unroll 16
                 for (int v = 0; v < V; ++v) sum[r][v] = add_dots<kWide>(sum[r][v], x, q[v]);
             }
         }
+#pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
             for (int v = 0; v < V; ++v) store(products + r * columns + v * kLanes, sum[r][v]);
     }
+}
+
+// The same with sums of 16 bits, `depth` groups long.
+template <int V>
+__attribute__((noinline)) void dot_tile_in_16_bits(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups, int depth,
+                                std::int32_t* products, int columns) {
+    constexpr int R = register_rows(V);
+    for (int first = 0; first < kTile; first += R, rows += R * stride, products += R * columns) {
+        for (int begin = 0; begin < groups; begin += depth) {
+            vint sum[R][V] = {};
+            for (int g = begin; g < std::min(groups, begin + depth); ++g) {
+                vint q[V];
+#pragma GCC unroll 16
+                for (int v = 0; v < V; ++v) std::memcpy(&q[v], query + (g * V + v) * kVectorBytes, kVectorBytes);
+#pragma GCC unroll 16
+                for (int r = 0; r < R; ++r) {
+                    std::int32_t group;
+                    std::memcpy(&group, rows + r * stride + 4 * g, sizeof group);
+                    const vint x = splat(group);
+#pragma GCC unroll 16
+                    for (int v = 0; v < V; ++v) sum[r][v] = add_pairs(sum[r][v], x, q[v]);
+                }
+            }
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+                for (int v = 0; v < V; ++v) {
+                    std::int32_t* to = products + r * columns + v * kLanes;
+                    const vint pairs = widen_pairs(sum[r][v]);
+                    store(to, begin == 0 ? pairs : load(to) + pairs);
+                }
+        }
+    }
+}
+
+template <int V, bool kWide>
+inline void dot_block(const std::uint8_t* rows, const ByteRows& layout, const std::int8_t* query,
+                      std::int32_t* products, int columns) {
+    if (kSums16 && !kWide && layout.depth > 1)
+        dot_tile_in_16_bits<V>(rows, layout.stride, query, layout.groups, layout.depth, products, columns);
+    else
+        dot_tile<V, kWide>(rows, layout.stride, query, layout.groups, products, columns);
 }
 
 template <bool kWide>
 inline void dot_blocks(const std::uint8_t* rows, const ByteRows& layout, const ByteLanes& query,
                        std::int32_t* products) {
     const int columns = query.vectors() * kLanes;
-    for (int v = 0; v < query.vectors(); v += 2, products += 2 * kLanes) {
-        if (query.block_vectors(v) == 2)
-            dot_tile<2, kWide>(rows, layout.stride, query.block(v), layout.groups, products, columns);
-        else
-            dot_tile<1, kWide>(rows, layout.stride, query.block(v), layout.groups, products, columns);
+    for (int v = 0; v < query.vectors();) {
+        const int count = query.block_vectors(v);
+        switch (count) {
+            case 1: dot_block<1, kWide>(rows, layout, query.block(v), products + v * kLanes, columns); break;
+            case 2: dot_block<2, kWide>(rows, layout, query.block(v), products + v * kLanes, columns); break;
+            default: dot_block<3, kWide>(rows, layout, query.block(v), products + v * kLanes, columns);
+        }
+        v += count;
     }
 }
 

@@ -24,11 +24,15 @@ constexpr int kDepth = 128;  // dimensions widened at a time; longer dot product
 static_assert(kTile % std::min(kTile, kAccumulators / 2) == 0, "register tiles must divide the tile");
 static_assert(kDepth % kLanes == 0, "rows of the scratch must hold whole vectors");
 
-// Which tokens belong to which document to score: document k has the tokens starts[k] .. ends[k] - 1.
+// Which tokens belong to which document to score: document k has the tokens starts[k] .. ends[k] - 1 of part parts[k],
+// where an index has several; a kernel that takes documents takes what each part holds.
 struct Documents {
     const std::int64_t* starts;
     const std::int64_t* ends;
     std::int64_t size;
+    const std::int32_t* parts = nullptr;
+
+    std::size_t part(std::int64_t k) const { return parts == nullptr ? 0 : std::size_t(parts[k]); }
 };
 
 // The query's rows as lanes: blocks of two vectors of rows (the last one may be a single vector), and in each block
@@ -101,11 +105,12 @@ class MaxSimWorker {
           similarities_(std::size_t(kTile) * stride_),
           best_(std::size_t(stride_)) {}
 
-    void score(const Token* tokens, const Documents& documents, std::int64_t first, std::int64_t last, float* scores) {
+    void score(const Token* const* parts, const Documents& documents, std::int64_t first, std::int64_t last, float* scores) {
         current_ = -1;
         filled_ = 0;
         for (std::int64_t k = first; k < last; ++k) {
             scores[k] = -std::numeric_limits<float>::infinity();
+            const Token* tokens = parts[documents.part(k)];
             for (std::int64_t t = documents.starts[k]; t < documents.ends[k]; ++t) {
                 token_[filled_] = tokens + t * dim_;
                 document_[filled_] = k;
@@ -178,7 +183,7 @@ inline std::vector<std::int64_t> balanced_borders(const Documents& documents, st
 
 // scores[k] = sum_i weights[i] * max over document k's tokens t of <query row i, token t>
 template <typename Token>
-void maxsim(const float* query, int rows, int dim, const float* weights, const Token* tokens,
+void maxsim(const float* query, int rows, int dim, const float* weights, const Token* const* parts,
             const Documents& documents, int num_threads, float* scores) {
     const QueryLanes lanes(query, rows, dim);
     // Several pieces per thread even out what the system takes away from one of them.
@@ -189,7 +194,7 @@ void maxsim(const float* query, int rows, int dim, const float* weights, const T
     for (int i = 0; i < num_threads; ++i)
         workers.push_back(std::make_unique<MaxSimWorker<Token>>(lanes, rows, dim, weights));
     parallel_for(num_threads, pieces, [&](int worker, std::int64_t piece) {
-        workers[std::size_t(worker)]->score(tokens, documents, borders[std::size_t(piece)],
+        workers[std::size_t(worker)]->score(parts, documents, borders[std::size_t(piece)],
                                             borders[std::size_t(piece) + 1], scores);
     });
 }

@@ -59,34 +59,34 @@ struct CodedTokens {
 template <typename Code>
 class MaxSimCodesWorker {
    public:
-    MaxSimCodesWorker(const QueryBytes& query, const ByteRows& layout, const CodedTokens<Code>& tokens)
+    MaxSimCodesWorker(const QueryBytes& query, const ByteRows& layout, const CodedTokens<Code>* parts)
         : query_(query),
           layout_(layout),
-          tokens_(tokens),
+          parts_(parts),
           lanes_(query.lanes.vectors() * kLanes),
           levels_(std::size_t(kTile) * layout.stride),
           products_(std::size_t(kTile) * lanes_),
           best_(std::size_t(lanes_)) {}
 
-    // Stops at a token whose code names no centroid and returns it; -1 if all is well.
-    std::int64_t score(const Documents& documents, std::int64_t first, std::int64_t last, float* scores) {
+    // Throws where a token's code names no centroid.
+    void score(const Documents& documents, std::int64_t first, std::int64_t last, float* scores) {
         current_ = -1;
         filled_ = num_runs_ = 0;
         for (std::int64_t k = first; k < last; ++k) {
             scores[k] = -std::numeric_limits<float>::infinity();
-            if (k + 1 < last) prefetch(documents.starts[k + 1], documents.ends[k + 1], 0, kAhead);
+            if (k + 1 < last)
+                prefetch(parts_[documents.part(k + 1)], documents.starts[k + 1], documents.ends[k + 1], 0, kAhead);
+            const CodedTokens<Code> tokens = parts_[documents.part(k)];
             for (std::int64_t t = documents.starts[k]; t < documents.ends[k];) {
                 const int size = int(std::min<std::int64_t>(kTile - filled_, documents.ends[k] - t));
-                prefetch(t, documents.ends[k], kAhead, size * layout_.width);
-                const std::int64_t wrong = add_run(k, t, size);
-                if (wrong >= 0) return wrong;
+                prefetch(tokens, t, documents.ends[k], kAhead, size * layout_.width);
+                add_run(tokens, k, t, size);
                 if (filled_ == kTile) finish_tile(scores);
                 t += size;
             }
         }
         if (filled_ > 0) finish_tile(scores);
         if (current_ >= 0) scores[current_] = sum_of_best();
-        return -1;
     }
 
    private:
@@ -97,16 +97,16 @@ class MaxSimCodesWorker {
     };
 
     // `size` packed bytes, `skip` bytes behind the first token, but not beyond the last.
-    void prefetch(std::int64_t first, std::int64_t last, std::int64_t skip, std::int64_t size) const {
-        const std::uint8_t* packed = tokens_.packed + first * layout_.width;
+    void prefetch(const CodedTokens<Code>& tokens, std::int64_t first, std::int64_t last, std::int64_t skip,
+                  std::int64_t size) const {
+        const std::uint8_t* packed = tokens.packed + first * layout_.width;
         const std::int64_t end = std::min(skip + size, (last - first) * layout_.width);
         for (std::int64_t i = skip; i < end; i += 64) __builtin_prefetch(packed + i);
     }
 
-    std::int64_t add_run(std::int64_t document, std::int64_t first, int size) {
-        const CodedTokens<Code> tokens = tokens_;
+    void add_run(const CodedTokens<Code>& tokens, std::int64_t document, std::int64_t first, int size) {
         for (int r = 0; r < size; ++r) {
-            if (!tokens.codes.exists(first + r)) return first + r;
+            if (!tokens.codes.exists(first + r)) tokens.codes.refuse(first + r);
             scores_[filled_ + r] = tokens.scores(first + r);
             factor_[filled_ + r] = tokens.factor(first + r);
         }
@@ -114,7 +114,6 @@ class MaxSimCodesWorker {
                      levels_.data() + filled_ * layout_.stride);
         runs_[num_runs_++] = Run{document, filled_, filled_ + size};
         filled_ += size;
-        return -1;
     }
 
     void finish_tile(float* scores) {
@@ -163,7 +162,7 @@ class MaxSimCodesWorker {
 
     const QueryBytes& query_;
     const ByteRows& layout_;
-    const CodedTokens<Code>& tokens_;
+    const CodedTokens<Code>* parts_;
     int lanes_;
     Buffer<std::uint8_t> levels_;
     Buffer<std::int32_t> products_;
@@ -178,21 +177,18 @@ class MaxSimCodesWorker {
 
 // scores[k] = sum_i max over document k's tokens t of ((S[code, i] + bias[i]) + scale[i] * products[t, i]) * factor[t]
 template <typename Code>
-void maxsim_codes(const QueryBytes& query, const ByteRows& layout, const CodedTokens<Code>& tokens,
+void maxsim_codes(const QueryBytes& query, const ByteRows& layout, const CodedTokens<Code>* parts,
                   const Documents& documents, int num_threads, float* scores) {
     const auto borders = balanced_borders(documents, num_threads == 1 ? 1 : 4 * std::int64_t(num_threads));
     const std::int64_t pieces = std::int64_t(borders.size()) - 1;
     num_threads = int(std::min<std::int64_t>(num_threads, pieces));
     std::vector<std::unique_ptr<MaxSimCodesWorker<Code>>> workers;
     for (int i = 0; i < num_threads; ++i)
-        workers.push_back(std::make_unique<MaxSimCodesWorker<Code>>(query, layout, tokens));
-    std::vector<std::int64_t> wrong(std::size_t(pieces), -1);
+        workers.push_back(std::make_unique<MaxSimCodesWorker<Code>>(query, layout, parts));
     parallel_for(num_threads, pieces, [&](int worker, std::int64_t piece) {
-        wrong[std::size_t(piece)] = workers[std::size_t(worker)]->score(
-            documents, borders[std::size_t(piece)], borders[std::size_t(piece) + 1], scores);
+        workers[std::size_t(worker)]->score(documents, borders[std::size_t(piece)], borders[std::size_t(piece) + 1],
+                                            scores);
     });
-    for (const std::int64_t t : wrong)
-        if (t >= 0) tokens.codes.refuse(t);
 }
 
 }  // namespace lir

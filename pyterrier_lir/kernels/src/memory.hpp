@@ -1,12 +1,14 @@
-// Zeroed, cache-line aligned memory for vectors.
+// Cache-line aligned memory for vectors.
 #pragma once
 
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <new>
 
 namespace lir {
 
+// Zeroed memory of a fixed size.
 template <typename T>
 class Buffer {
    public:
@@ -24,6 +26,24 @@ class Buffer {
    private:
     static constexpr std::size_t kAlignment = 64;
     T* data_;
+};
+
+// Memory that one piece of work leaves to the next, as large as the largest of them needs: fresh pages cost more than
+// many a kernel takes. What it holds at first means nothing.
+template <typename T>
+class Room {
+   public:
+    T* of(std::size_t size) {
+        if (!buffer_ || size > size_) {
+            buffer_ = std::make_unique<Buffer<T>>(size);
+            size_ = size;
+        }
+        return buffer_->data();
+    }
+
+   private:
+    std::unique_ptr<Buffer<T>> buffer_;
+    std::size_t size_ = 0;
 };
 
 }  // namespace lir

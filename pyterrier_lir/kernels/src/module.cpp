@@ -7,7 +7,10 @@
 #include "bind_codes.hpp"
 #include "bind_exact.hpp"
 #include "bind_fde.hpp"
+#include "bind_index.hpp"
+#include "bind_queries.hpp"
 #include "bind_tokens.hpp"
+#include "bind_warp.hpp"
 
 namespace {
 
@@ -39,5 +42,8 @@ PYBIND11_MODULE(LIR_MODULE, m) {
     bind_cells::define_all(m);
     bind_tokens::define_all(m);
     bind_fde::define_all(m);
+    bind_queries::define_all(m);
+    bind_index::define_all(m);
+    bind_warp::define_all(m);
     m.def("supported", &supported);
 }

@@ -27,6 +27,8 @@ struct LevelTable {
         if (used) std::copy_n(values, 1 << nbits, entries);
     }
 
+    int largest() const { return *std::max_element(entries, entries + 16); }
+
     bool used;
     std::uint8_t entries[16] = {};
 };

@@ -52,60 +52,89 @@ class PackedRows {
     Buffer<std::int8_t> values_;
 };
 
-// sum + the products of one plane of packed bytes with a row's four values in every lane
-template <int kBits, bool kMapped>
+// sum + the products of one plane of packed bytes with a row's four values in every lane; kPairs: in 16 bits
+template <int kBits, bool kMapped, bool kPairs>
 inline vint add_plane(vint sum, vuint bytes, int plane, vuint table, vint row) {
     const vuint mask = vuint{} + 0x01010101u * ((1u << kBits) - 1);
     const vuint values = (bytes >> (plane * kBits)) & mask;
-    return add_dots<false>(sum, reinterpret_cast<vint>(kMapped ? look_up(table, values) : values), row);
+    const vint group = reinterpret_cast<vint>(kMapped ? look_up(table, values) : values);
+    return kPairs ? add_pairs(sum, group, row) : add_dots<false>(sum, group, row);
 }
 
-// products[t] of the tokens t of kBlocks blocks with a row; `ahead` bytes further on is what will be wanted next.
-template <int kBits, bool kMapped, int kBlocks>
-inline void dot_blocks(const std::uint8_t* block, int groups, std::int64_t ahead, vuint table, const std::int8_t* row,
-                       std::int32_t* products) {
+// The sums of a plane's products: of 32 bits, or for some groups of 16 bits.
+template <bool kPairs>
+inline vint total(vint sum) {
+    return kPairs ? widen_pairs(sum) : sum;
+}
+
+// products[t] of the tokens t of kBlocks blocks with a row; `ahead` bytes further on is what will be wanted next. With
+// kPairs `depth` groups at a time are summed in 16 bits.
+template <int kBits, bool kMapped, int kBlocks, bool kPairs>
+inline void dot_blocks(const std::uint8_t* block, int groups, int depth, std::int64_t ahead, vuint table,
+                       const std::int8_t* row, std::int32_t* products) {
     // Without VNNI byte products are added in 16 bits, where those of whole bytes have no room: half a byte at a time,
     // which count 1 and 16.
     constexpr bool kHalves = kWidens && kBits == 8;
     constexpr int kPart = kHalves ? 4 : kBits, kPlanes = 8 / kBits;
-    vint sum[kBlocks][kBlockVectors] = {}, high[kBlocks][kBlockVectors] = {};
-    for (int g = 0; g < groups; ++g, block += kGroupBytes, row += 4 * kPlanes) {
+    for (int begin = 0; begin < groups; begin += depth) {
+        vint sum[kBlocks][kBlockVectors] = {}, high[kBlocks][kBlockVectors] = {};
+        for (int g = begin; g < std::min(groups, begin + depth); ++g, block += kGroupBytes, row += 4 * kPlanes) {
 #pragma GCC unroll 8
-        for (int b = 0; b < kBlocks; ++b) {
-            const std::uint8_t* from = block + std::int64_t(b) * groups * kGroupBytes;
-            __builtin_prefetch(from + ahead);
+            for (int b = 0; b < kBlocks; ++b) {
+                const std::uint8_t* from = block + std::int64_t(b) * groups * kGroupBytes;
+                __builtin_prefetch(from + ahead);
 #pragma GCC unroll 8
-            for (int v = 0; v < kBlockVectors; ++v) {
-                vuint bytes;
-                std::memcpy(&bytes, from + v * kVectorBytes, sizeof bytes);
+                for (int v = 0; v < kBlockVectors; ++v) {
+                    vuint bytes;
+                    std::memcpy(&bytes, from + v * kVectorBytes, sizeof bytes);
 #pragma GCC unroll 8
-                for (int plane = 0; plane < kPlanes; ++plane) {
-                    std::int32_t values;
-                    std::memcpy(&values, row + 4 * plane, sizeof values);
-                    sum[b][v] = add_plane<kPart, kMapped>(sum[b][v], bytes, plane, table, splat(values));
-                    if (kHalves) high[b][v] = add_plane<kPart, false>(high[b][v], bytes, 1, table, splat(values));
+                    for (int plane = 0; plane < kPlanes; ++plane) {
+                        std::int32_t values;
+                        std::memcpy(&values, row + 4 * plane, sizeof values);
+                        const vint four = splat(values);
+                        sum[b][v] = add_plane<kPart, kMapped, kPairs>(sum[b][v], bytes, plane, table, four);
+                        if (kHalves) high[b][v] = add_plane<kPart, false, kPairs>(high[b][v], bytes, 1, table, four);
+                    }
                 }
             }
         }
+#pragma GCC unroll 8
+        for (int b = 0; b < kBlocks; ++b)
+#pragma GCC unroll 8
+            for (int v = 0; v < kBlockVectors; ++v) {
+                std::int32_t* to = products + b * kBlockTokens + v * kLanes;
+                vint more = total<kPairs>(sum[b][v]);
+                if (kHalves) more += total<kPairs>(high[b][v]) << 4;
+                store(to, begin == 0 ? more : load(to) + more);
+            }
     }
-#pragma GCC unroll 8
-    for (int b = 0; b < kBlocks; ++b)
-#pragma GCC unroll 8
-        for (int v = 0; v < kBlockVectors; ++v)
-            store(products + b * kBlockTokens + v * kLanes, kHalves ? sum[b][v] + (high[b][v] << 4) : sum[b][v]);
 }
 
-template <int kBits, bool kMapped>
-inline void dot_blocks(const std::uint8_t* block, int count, int groups, std::int64_t ahead, const LevelTable& levels,
-                       const std::int8_t* row, std::int32_t* products) {
+template <int kBits, bool kMapped, bool kPairs>
+inline void dot_blocks(const std::uint8_t* block, int count, int groups, int depth, std::int64_t ahead,
+                       const LevelTable& levels, const std::int8_t* row, std::int32_t* products) {
     const vuint table = repeat16(levels.entries);
     constexpr int kTogether = 4 / kBlockVectors;  // four sums hide the products' latency
     const std::int64_t size = std::int64_t(groups) * kGroupBytes;
     int b = 0;
     for (; b + kTogether <= count; b += kTogether)
-        dot_blocks<kBits, kMapped, kTogether>(block + b * size, groups, ahead, table, row, products + b * kBlockTokens);
+        dot_blocks<kBits, kMapped, kTogether, kPairs>(block + b * size, groups, depth, ahead, table, row,
+                                                      products + b * kBlockTokens);
     for (; b < count; ++b)
-        dot_blocks<kBits, kMapped, 1>(block + b * size, groups, ahead, table, row, products + b * kBlockTokens);
+        dot_blocks<kBits, kMapped, 1, kPairs>(block + b * size, groups, depth, ahead, table, row,
+                                              products + b * kBlockTokens);
+}
+
+template <int kBits, bool kMapped>
+inline void dot_blocks(const std::uint8_t* block, int count, int groups, std::int64_t ahead, const LevelTable& levels,
+                       const std::int8_t* row, std::int32_t* products) {
+    // Every plane adds to the same sum, but the halves of whole bytes have sums of their own.
+    const int largest = kMapped ? levels.largest() : (1 << std::min(kBits, 4)) - 1;
+    const int depth = kSums16 ? groups_in_16_bits(largest) / (8 / kBits) : 0;
+    if (depth > 0)
+        dot_blocks<kBits, kMapped, kSums16>(block, count, groups, depth, ahead, levels, row, products);
+    else
+        dot_blocks<kBits, kMapped, false>(block, count, groups, groups, ahead, levels, row, products);
 }
 
 // What is stored of the tokens, cell after cell.

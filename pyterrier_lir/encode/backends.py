@@ -1,0 +1,208 @@
+"""Backbones run by ONNX Runtime or OpenVINO instead of torch: exported once into a cache, from there for every process.
+
+What follows the backbone (projection, mask, normalisation) stays in torch. An exported backbone is compared with the
+original when it is made, and refused where a vector differs by more than `TOLERANCE`; the quantised one, whose weights
+have 8 bits (per output channel) and whose activations are rounded as they come, differs by design, and its encoder has
+another fingerprint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyterrier as pt
+
+if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
+LOGGER = logging.getLogger(__name__)
+BACKENDS = ("torch", "onnx", "openvino")
+PACKAGES = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnxruntime", "onnx")}
+TOLERANCE = 1e-4  # of a value of a token vector
+OPSET = 17
+SAMPLE = ("What does late interaction compare?", "token vectors", "a")  # of several lengths, so that some are padded
+
+Arrays = dict[str, npt.NDArray[np.int64]]
+Run = Callable[[Arrays], npt.NDArray[np.float32]]
+
+
+def check(backend: str, quantized: bool) -> None:
+    """Refuses a backend that does not exist or is not installed.
+
+    Raises:
+        ImportError: If a package is missing.
+        ValueError: If there is no such backend, or if torch is to be quantised.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
+    if quantized and backend == "torch":
+        raise ValueError("quantized=True with backend='torch'; expected 'onnx' or 'openvino', which are exact enough.")
+    for package in PACKAGES.get(backend, ()):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"backend={backend!r} needs the package {package}, which is not installed. "
+                f"Run: pip install {' '.join(PACKAGES[backend])}"
+            ) from error
+
+
+def replace(model: MultiVectorEncoder, backend: str, *, quantized: bool, identity: str, num_threads: int) -> None:
+    """Puts an exported backbone in the place of a model's own, in place.
+
+    Args:
+        model: In float32 on the processor; its first module is a transformer that takes token ids.
+        backend: ``"onnx"`` or ``"openvino"``.
+        quantized: Whether its weights have 8 bits.
+        identity: What tells the checkpoint from others; the export is kept under a name that is made of it.
+        num_threads: Threads of a forward pass.
+
+    Raises:
+        ValueError: If the backbone cannot be exported, or gives other vectors than it did.
+    """
+    original = model[0].model
+    inputs = list(model[0].tokenizer(SAMPLE[0]).keys())
+    path = exported(original, model[0].tokenizer, inputs, quantized=quantized, identity=identity)
+    run = {"onnx": _onnx_session, "openvino": _openvino_session}[backend](path, num_threads)
+    if not quantized:
+        _compare(original, model[0].tokenizer, run, path)
+    model[0].model = _module(original.config, inputs, run)
+
+
+def exported(model: Any, tokenizer: Any, inputs: Sequence[str], *, quantized: bool, identity: str) -> Path:
+    """The file of an exported backbone in the cache, made now if it is not there; one process makes it, others wait."""
+    name = hashlib.sha256(f"{identity}\0{OPSET}\0{','.join(inputs)}".encode()).hexdigest()[:16]
+    folder = cache_folder() / name
+    path, small = folder / "model.onnx", folder / "model-int8.onnx"
+    wanted = small if quantized else path
+    if wanted.exists():
+        return wanted
+    with _locked(folder):
+        if not path.exists():
+            _write(path, lambda to: _export(model, tokenizer, inputs, to))
+        if quantized and not small.exists():
+            _write(small, lambda to: _quantise(path, to))
+    return wanted
+
+
+def cache_folder() -> Path:
+    """Where exports are kept: a folder of PyTerrier's home."""
+    return Path(pt.io.pyterrier_home()) / "pyterrier_lir" / "onnx"
+
+
+def _export(model: Any, tokenizer: Any, inputs: Sequence[str], to: Path) -> None:
+    import torch
+
+    class LastHidden(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *values: Any) -> Any:
+            return self.model(**dict(zip(inputs, values, strict=True))).last_hidden_state
+
+    batch = tokenizer(list(SAMPLE), padding=True, return_tensors="pt")
+    axes = {name: {0: "batch", 1: "length"} for name in [*inputs, "token_embeddings"]}
+    LOGGER.info("exporting the backbone to %s", to)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer, about what `_compare` then checks
+            torch.onnx.export(
+                LastHidden().eval(), tuple(batch[name] for name in inputs), str(to), input_names=list(inputs),
+                output_names=["token_embeddings"], dynamic_axes=axes, opset_version=OPSET, dynamo=False,
+            )  # fmt: skip
+    except Exception as error:  # whatever the exporter meets in a model
+        raise ValueError(
+            f"{type(model).__name__} cannot be exported to ONNX ({error}); expected a backbone that can. "
+            'Use backend="torch".'
+        ) from error
+
+
+def _quantise(path: Path, to: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it recommends a preparation that changes nothing here
+    try:
+        quantize_dynamic(path, to, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        root.setLevel(level)
+
+
+def _onnx_session(path: Path, num_threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda arrays: session.run(None, arrays)[0]
+
+
+def _openvino_session(path: Path, num_threads: int) -> Run:
+    import openvino
+
+    hints = {"INFERENCE_NUM_THREADS": num_threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.Core().compile_model(str(path), "CPU", hints).create_infer_request()
+    return lambda arrays: request.infer(arrays)[0].copy()
+
+
+def _compare(model: Any, tokenizer: Any, run: Run, path: Path) -> None:
+    import torch
+
+    batch = tokenizer(list(SAMPLE), padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(**batch).last_hidden_state.numpy()
+    found = run({name: values.numpy() for name, values in batch.items()})
+    real = batch["attention_mask"].numpy().astype(bool)
+    error = float(np.abs(found - expected)[real].max())
+    if not error <= TOLERANCE:
+        raise ValueError(
+            f"the exported backbone {path} gives vectors that differ by {error:.2g}; expected at most {TOLERANCE:g}. "
+            f'Remove {path.parent}, so that it is exported again, or use backend="torch".'
+        )
+
+
+def _module(config: Any, inputs: Sequence[str], run: Run) -> Any:
+    """A module that computes what the backbone did, and holds none of its weights."""
+    import torch
+
+    class Exported(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = config
+            self.kind = torch.nn.Parameter(torch.zeros(0), requires_grad=False)  # says: float32, on the processor
+
+        def forward(self, **features: Any) -> dict[str, Any]:
+            arrays = {name: features[name].to(torch.int64).cpu().numpy() for name in inputs}
+            return {"last_hidden_state": torch.from_numpy(run(arrays))}
+
+    return Exported()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder of the cache, which is gone with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, make: Callable[[Path], None]) -> None:
+    """Lets a file appear when it is complete."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        make(unfinished)
+        unfinished.replace(path)

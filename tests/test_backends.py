@@ -1,0 +1,116 @@
+"""Backbones run by other engines: the same vectors where they must be, another fingerprint where they are not."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pyterrier_lir as lir
+from pyterrier_lir import columns
+from pyterrier_lir.encode import backends
+
+TEXTS = ["late interaction compares every token with every token", "", "pooling", "a query of some words " * 12]
+ENGINES = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            any(importlib.util.find_spec(package) is None for package in backends.PACKAGES[name]),
+            reason=f"{' and '.join(backends.PACKAGES[name])} are not all installed",
+        ),
+    )
+    for name in ("onnx", "openvino")
+]
+
+
+@pytest.fixture(scope="module")
+def folder(stanford):
+    """A small checkpoint."""
+    return stanford()
+
+
+def encoders(path, **options):
+    """The encoder of a checkpoint by torch, and by another engine."""
+    return lir.LateInteractionEncoder(path, dtype="float32"), lir.LateInteractionEncoder(path, **options)
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_equal_to_torch(folder, backend):
+    torch, other = encoders(folder, backend=backend)
+    for encode in ("encode_queries", "encode_docs"):
+        for expected, found in zip(getattr(torch, encode)(TEXTS), getattr(other, encode)(TEXTS), strict=True):
+            np.testing.assert_allclose(found.embs, expected.embs, atol=1e-4)
+            assert found.tok_ids.tolist() == expected.tok_ids.tolist()
+    assert other.fingerprint == torch.fingerprint
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_quantised_vectors_are_near_and_say_so(folder, backend):
+    torch, other = encoders(folder, backend=backend, quantized=True)
+    expected = np.concatenate([one.embs for one in torch.encode_docs(TEXTS)])
+    found = np.concatenate([one.embs for one in other.encode_docs(TEXTS)])
+    cosines = (expected * found).sum(axis=1)
+    assert 0.95 < cosines.mean() < 1 - 1e-6
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert other.fingerprint != torch.fingerprint
+    with pytest.raises(ValueError, match="encoder"):
+        columns.check_encoder(other.fingerprint, torch.fingerprint, what="the index")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "tensorrt"}, "backend='tensorrt'; expected one of 'torch', 'onnx', 'openvino'"),
+        ({"quantized": True}, "quantized=True with backend='torch'; expected 'onnx' or 'openvino'"),
+    ],
+)
+def test_what_does_not_exist_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        lir.LateInteractionEncoder("minilm", **options)
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+@pytest.mark.parametrize("options", [{"device": "cuda"}, {"dtype": "bfloat16"}, {"device": ["cpu", "cpu"]}])
+def test_only_in_float32_on_the_processor(backend, options):
+    with pytest.raises(ValueError, match='expected device="cpu" and dtype="float32"'):
+        lir.LateInteractionEncoder("minilm", backend=backend, **options)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match="Run: pip install onnxruntime onnx"):
+        lir.LateInteractionEncoder("minilm", backend="onnx")
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+def test_exported_once_and_again_when_it_is_damaged(folder, backend, monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "cache_folder", lambda: tmp_path)
+    lir.LateInteractionEncoder(folder, backend=backend).load()
+    (path,) = tmp_path.rglob("model.onnx")
+    made = path.stat().st_mtime_ns
+    lir.LateInteractionEncoder(folder, backend=backend).load()
+    assert path.stat().st_mtime_ns == made
+    assert sorted(file.name for file in path.parent.iterdir()) == [".lock", "model.onnx"]
+    model = lir.LateInteractionEncoder(folder, dtype="float32").load()[0]
+
+    def nothing(arrays):
+        return np.zeros((*arrays["input_ids"].shape, model.model.config.hidden_size), np.float32)
+
+    with pytest.raises(ValueError, match=r"differ by .*expected at most 0\.0001"):
+        backends._compare(model.model, model.tokenizer, nothing, path)
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+def test_two_processes_export_one_file(folder, backend, tmp_path):
+    script = (
+        "import sys, pyterrier_lir as lir; from pathlib import Path; from pyterrier_lir.encode import backends;"
+        "backends.cache_folder = lambda: Path(sys.argv[2]);"
+        f"print(lir.LateInteractionEncoder(sys.argv[1], backend={backend!r}).encode_docs(['some words'])[0].embs.shape)"
+    )
+    command = [sys.executable, "-c", script, str(folder), str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ.copy(), text=True) for _ in range(2)]
+    assert len({process.communicate()[0] for process in running}) == 1
+    assert [process.returncode for process in running] == [0, 0]
+    assert len(list(tmp_path.rglob("*.onnx"))) == 1

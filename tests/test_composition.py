@@ -1,0 +1,104 @@
+"""Transformers in pipelines: operators, experiments, the caches of pyterrier-caching."""
+
+import pandas as pd
+import pyterrier as pt
+import pytest
+from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
+from pyterrier.measures import RR
+
+import pyterrier_lir as lir
+
+# --- operators and experiments --------------------------------------------------------------------------------
+
+
+def test_operators():
+    first, second = ENCODER >> INDEX.exhaustive(), ENCODER >> INDEX.exhaustive(num_results=2)
+    rescore = ENCODER.query_encoder() >> INDEX.maxsim()
+    everything = first(QUERIES)
+    assert len((first % 3)(QUERIES)) == 9
+    assert set((second | first)(QUERIES)["docno"]) == set(INDEX.docnos)
+    assert len((second & first)(QUERIES)) == 6
+    same(((second | first) >> rescore)(QUERIES)[["qid", "docno", "score"]], everything[["qid", "docno", "score"]])
+    doubled = (first + first)(QUERIES).set_index(["qid", "docno"])["score"]
+    expected = everything.set_index(["qid", "docno"])["score"]
+    assert doubled.to_dict() == (2 * expected).to_dict()
+    assert ((0.5 * first)(QUERIES)["score"] == everything["score"] / 2).all()
+    features = (first >> (rescore ** INDEX.maxsim()))(QUERIES)["features"]
+    assert [list(pair) for pair in features] == [[score, score] for score in everything["score"]]
+    assert len((second ^ first)(QUERIES)) == len(everything)
+    (found,) = (first % 1).search("bread dough")["docno"]
+    assert found == "dough"
+
+
+class Counting(lir.ToyEncoder):
+    """Counts the texts that it encodes."""
+
+    count = 0
+
+    def encode_queries(self, texts):
+        type(self).count += len(texts)
+        return super().encode_queries(texts)
+
+
+@pytest.mark.parametrize("plan", ["linear", "tree"])
+def test_experiment(plan):
+    qrels = pd.DataFrame({"qid": ["1", "2", "3"], "docno": ["dough", "chess", "bread"], "label": 1})
+    systems = {
+        "exhaustive": Counting() >> INDEX.exhaustive(),
+        "top 2": Counting() >> INDEX.exhaustive(num_results=2),
+        "reranked": Counting() >> INDEX.exhaustive(num_results=3) >> INDEX.maxsim(),
+    }
+    Counting.count = 0
+    kwargs = {"validate": "error", "plan": plan, "baseline": 0, "correction": "holm"}
+    table = pt.Experiment(systems, QUERIES, qrels, [RR @ 10], **kwargs)
+    assert table["RR@10"].tolist()[1] == pytest.approx((1 + 0 + 1 / 2) / 3)
+    # equal encoders are one stage of the tree, and equal queries are encoded once
+    assert Counting.count == (2 if plan == "tree" else 6)
+    batched = pt.Experiment(systems, QUERIES, qrels, [RR @ 10], batch_size=1)
+    assert batched["RR@10"].tolist() == table["RR@10"].tolist()
+
+
+# --- pyterrier-caching ----------------------------------------------------------------------------------------
+
+
+def test_retriever_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    cache = caching.RetrieverCache(str(tmp_path / "cache"), INDEX.exhaustive())
+    expected = INDEX.exhaustive()(ENCODED)
+    for _ in range(2):
+        same(cache(ENCODED)[expected.columns], expected)
+    nobody = caching.RetrieverCache(str(tmp_path / "cache"), pt.Transformer.from_df(expected.iloc[:0]))
+    same(nobody(ENCODED)[expected.columns], expected)  # all hits
+
+
+def test_scorer_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    cache = caching.ScorerCache(str(tmp_path / "cache"), INDEX.maxsim())
+    rows = ENCODED_RESULTS[ENCODED_RESULTS["qid"] != "3"]  # the cache cannot store a query that occurs twice
+    expected = INDEX.maxsim()(rows).set_index(["qid", "docno"])["score"]
+    for _ in range(2):
+        assert cache(rows).set_index(["qid", "docno"])["score"].to_dict() == expected.to_dict()
+
+
+def test_key_value_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    added = ["query_embs", "query_tok_ids", "query_encoder"]
+    Counting.count = 0
+    for _ in range(2):
+        with caching.KeyValueCache(str(tmp_path / "c"), Counting().query_encoder(), key="query", value=added) as cache:
+            # the cache cannot store a query that occurs twice
+            found, expected = (cache >> INDEX.exhaustive())(QUERIES[:2]), INDEX.exhaustive()(ENCODED[:2])
+            same(found[expected.columns], expected)
+    assert Counting.count == 2
+
+
+def test_indexer_cache(tmp_path):
+    caching = pytest.importorskip("pyterrier_caching", reason="pyterrier-caching is not installed")
+    cache = caching.IndexerCache(str(tmp_path / "cache"))
+    corpus = [{"docno": f"d{i}", "text": f"word{i} day"} for i in range(9)]
+    (ENCODER >> cache).index(corpus)
+    index = lir.LirIndex(tmp_path / "i")
+    index.indexer(verbose=False).index(cache)
+    assert index.docnos == [f"d{i}" for i in range(9)]
+    direct = (ENCODER >> lir.LirIndex(tmp_path / "j").indexer(verbose=False)).index(corpus)
+    same(index.exhaustive()(ENCODED), direct.exhaustive()(ENCODED))

@@ -1,0 +1,58 @@
+"""The first stage: BM25 of either engine."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pyterrier_lir as lir
+from pyterrier_lir.experiment import first_stage
+
+
+@pytest.fixture(params=["pisa", "bm25s"])
+def engine(request):
+    pytest.importorskip({"pisa": "pyterrier_pisa", "bm25s": "bm25s"}[request.param])
+    return request.param
+
+
+def test_bm25_ranks_by_shared_words_and_keeps_columns(engine, little, tmp_path, capfd):
+    retriever = first_stage.bm25(little.corpus(), tmp_path / "bm25", engine=engine)
+    topics = lir.ToyEncoder()(pd.DataFrame({"qid": ["1", "2", "3"], "query": ["doughs of bread", "", "chess"]}))
+    found = retriever(topics)
+    assert found["docno"].tolist() == ["dough", "bread", "chess"]
+    assert found["rank"].tolist() == [0, 1, 0]
+    assert found["qid"].tolist() == ["1", "1", "3"]
+    assert set(topics.columns) < set(found.columns)
+    np.testing.assert_array_equal(found["query_embs"][1], topics["query_embs"][0])
+    assert set(retriever(topics.iloc[:0]).columns) == set(found.columns)
+    assert retriever(topics.iloc[1:2]).empty
+    assert (retriever % 1)(topics)["docno"].tolist() == ["dough", "chess"]
+    assert retriever.fuse_rank_cutoff(1)(topics)["docno"].tolist() == ["dough", "chess"]
+    written = capfd.readouterr()
+    assert written.out == "" and "Storing" not in written.err
+
+
+def test_bm25_opens_what_is_there(engine, little, tmp_path):
+    first = first_stage.bm25(little.corpus(), tmp_path / "bm25", 3, engine=engine)
+    again = first_stage.bm25(iter([]), tmp_path / "bm25", 3)
+    assert again == first and hash(again) == hash(first)
+    pd.testing.assert_frame_equal(again(little.topics), first(little.topics))
+
+
+def test_a_failing_corpus_leaves_no_index(engine, little, tmp_path):
+    def breaks():
+        yield from little.corpus()
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        first_stage.bm25(breaks(), tmp_path / "bm25", engine=engine)
+    assert not (tmp_path / "bm25").exists()
+    with pytest.raises(ValueError, match="no documents"):
+        first_stage.bm25(iter([]), tmp_path / "bm25", engine=engine)
+    with pytest.raises(ValueError, match="a b"):
+        first_stage.bm25([{"docno": "a b", "text": "x"}], tmp_path / "bm25", engine=engine)
+    assert len(first_stage.bm25(little.corpus(), tmp_path / "bm25", engine=engine)(little.topics))
+
+
+def test_unknown_engine(tmp_path):
+    with pytest.raises(ValueError, match="lucene"):
+        first_stage.bm25([], tmp_path / "x", engine="lucene")

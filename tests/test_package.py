@@ -1,0 +1,46 @@
+"""The package itself: a light import, signatures that can be shown, public names."""
+
+import subprocess
+import sys
+
+import pytest
+
+import pyterrier_lir as lir
+
+HEAVY = {"torch", "faiss", "transformers", "sentence_transformers", "matplotlib", "ir_datasets"}
+
+
+def modules_after(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_is_light():
+    allowed = modules_after("import pyterrier") & HEAVY  # PyTerrier may load what it likes
+    assert modules_after("import pyterrier_lir") & HEAVY <= allowed
+    searching = "import pyterrier_lir as l; i = l.LirIndex.example(); (l.ToyEncoder() >> i.exhaustive()).search('day')"
+    assert not modules_after(searching) & (HEAVY - {"ir_datasets"})
+    assert "torch" in modules_after("import torch")
+
+
+def test_signatures_that_the_api_page_shows():
+    """PyTerrier's artifacts and transformers take ``*args`` in ``__new__``, which Sphinx would show."""
+    assert list(lir.LirIndex.__signature__.parameters) == ["path"]
+    assert list(type(lir.LirIndex("i.lir").indexer()).__signature__.parameters)[:3] == ["index_", "mode", "resume"]
+
+
+def test_public_names():
+    for name in lir.__all__:
+        assert getattr(lir, name)
+    rooms = {"experiment", "explain", "feedback", "pages", "reduce", "rerank"}
+    assert {*lir.__all__, *rooms} == set(dir(lir))
+    for room in rooms:
+        assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"
+        for name in getattr(lir, room).__all__:
+            assert getattr(getattr(lir, room), name)
+    with pytest.raises(AttributeError, match=r"expected one of .*PlaidFolder, .*feedback, .*index\.plaid\(\)"):
+        lir.Plaid  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        lir.Nonsense  # noqa: B018

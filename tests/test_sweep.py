@@ -1,0 +1,87 @@
+"""Sweeps: a row for each combination of parameters, queries encoded once."""
+
+import pyterrier as pt
+import pytest
+from fruit import FRUIT
+from ir_measures import AP, nDCG
+
+import pyterrier_lir as lir
+
+
+def test_a_sweep_has_a_row_for_each_combination_in_order(fruit):
+    encoder, index, topics, qrels = fruit
+    grid = {"num_results": [1, 3], "nprobe": [4, 2, 1], "preset": ["measured"]}
+    found = lir.sweep(index.plaid, grid, topics, qrels, [nDCG @ 10], encoder=encoder, warm_up=0)
+    assert list(found)[:5] == ["name", "num_results", "nprobe", "preset", "nDCG@10"]
+    assert found[["num_results", "nprobe"]].values.tolist() == [[1, 4], [1, 2], [1, 1], [3, 4], [3, 2], [3, 1]]
+    assert found["name"][4] == "num_results=3, nprobe=2"  # what does not vary is no part of the name
+    assert (found["nDCG@10"] == 1).all() and found["encode_ms"].nunique() == 1
+    assert found["plaid_candidates"][0] >= found["plaid_candidates"][2] >= 1
+    assert len(lir.tradeoff_plot(found).axes[0].texts) == 6
+
+
+def test_queries_of_a_sweep_are_encoded_once(fruit, monkeypatch):
+    encoder, index, topics, qrels = fruit
+    asked, encode = [], lir.ToyEncoder.encode_queries
+
+    def spy(self, texts):
+        asked.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(lir.ToyEncoder, "encode_queries", spy)
+    lir.sweep(index.plaid, {"nprobe": [1, 2, 3]}, topics, qrels, "AP", encoder=encoder, warm_up=0)
+    assert asked == topics["query"].tolist()
+
+
+def test_a_sweep_over_indexes(fruit, tmp_path):
+    encoder, _index, topics, qrels = fruit
+    corpus = [{"docno": f"d{i}", "text": " ".join(FRUIT[i:])} for i in range(8)]
+    pooled = {}
+    for factor in (1, 4):
+        indexer = lir.LirIndex(tmp_path / f"{factor}.lir").indexer(verbose=False)
+        pooled[factor] = (encoder >> lir.TokenPooling(factor) >> indexer).index(corpus)
+    found = lir.sweep(
+        lambda factor: pooled[factor].exhaustive(), {"factor": [1, 4]}, topics, qrels, "AP", encoder=encoder, warm_up=0
+    )
+    assert found["factor"].tolist() == [1, 4]
+    assert found["index_mb"].tolist() == [pooled[factor].info()["megabytes"] for factor in (1, 4)]
+    for row, index in zip(found["AP"], pooled.values(), strict=True):
+        wanted = pt.Experiment([encoder.query_encoder() >> index.exhaustive()], topics, qrels, [AP])
+        assert row == pytest.approx(wanted["AP"][0])
+    assert found["AP"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({}, ["at least one value"]),
+        ({"nprobe": []}, ["at least one value"]),
+        ({"probes": [1]}, ["'probes'", "nprobe", "ndocs"]),
+        ({"preset": "paper"}, ["list of values", "['paper']"]),
+        ({"name": [1]}, ["'name'"]),
+        ({"AP": [1]}, ["'AP'", "column"]),
+        ({"retrieve_ms": [1]}, ["'retrieve_ms'", "column"]),
+        ({"bytes_per_doc": [1]}, ["'bytes_per_doc'", "column"]),
+        ({"nprobe": 4}, ["nprobe=4", "[4]"]),
+        ({"nprobe": [1, 2, 1]}, ["nprobe=1 more than once"]),
+        ([1, 2], ["[1, 2]", "'nprobe'"]),
+    ],
+)
+def test_a_grid_that_does_not_fit(fruit, grid, words):
+    encoder, index, topics, qrels = fruit
+    with pytest.raises(ValueError) as error:
+        lir.sweep(index.plaid, grid, topics, qrels, "AP", encoder=encoder)
+    assert all(word in str(error.value) for word in words), error.value
+    with pytest.raises(ValueError, match="encoder="):
+        lir.sweep(index.plaid, {"nprobe": [1]}, topics, qrels, "AP")
+    for make in (index, index.plaid()):
+        with pytest.raises(ValueError, match=r"Pass index\.plaid, without brackets"):
+            lir.sweep(make, {"nprobe": [1]}, topics, qrels, "AP")
+
+
+def test_values_of_a_sweep_stay_what_they_are(fruit):
+    encoder, index, topics, qrels = fruit
+    grid = {"ndocs": [None, 128], "nprobe": range(1, 3)}
+    found = lir.sweep(index.plaid, grid, topics, qrels, "AP", encoder=encoder, warm_up=0)
+    assert found["ndocs"].tolist() == [None, None, 128, 128] and type(found["ndocs"][2]) is int
+    assert found["nprobe"].dtype == int
