@@ -263,13 +263,8 @@ class Store:
         deletions = self.manifest["deletions"]
         sources = [*small_files(self.manifest["segments"], None), *([deletions] if deletions else [])]
         parts = [(segment, self.deleted_in(start, segment)) for start, segment in self.parts()]
-        stats = token_stats.read(self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out)))
-        if not len(stats.ids) and any(len(segment.offsets) and segment.offsets[-1] for _, segment in self.parts()):
-            raise ValueError(
-                f"The index {self.path} has no tokens of a vocabulary, only patches of pages or pooled rows; expected "
-                "words, whose frequencies are asked for. Leave out what needs them."
-            )
-        return stats
+        made = self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out))
+        return token_stats.read(made, self.manifest["tokens"])
 
     def deleted_in(self, start: int, segment: Segment) -> Docids:
         """The deleted documents of a segment, as numbers there."""
