@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyterrier as pt
-from engines import markdown
+from mdtable import markdown
 from pyterrier.measures import R, nDCG
 
 import pyterrier_lir as lir
