@@ -79,6 +79,9 @@ AGENTS = ["mcp>=2"]
 LANGCHAIN = ["langchain-core>=1"]
 LLAMAINDEX = ["llama-index-core>=0.14"]
 TRAIN = ["accelerate>=1.0", "datasets>=3.0"]  # what sentence-transformers' trainer asks for
+# Parquet files are for ViDoRe's collections only; the wheel is large, but pandas reads them with nothing else as well.
+PAGES = ["pillow>=11", "pypdfium2>=4.30,<6", "pyarrow>=17"]
+VIDEO = ["av>=14,<19"]
 ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 
@@ -127,10 +130,14 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
+        "pages": PAGES,
         "train": TRAIN,
+        "video": VIDEO,
         "test": [
             *DEMO,
+            *PAGES,
             *TRAIN,
+            *VIDEO,
             *DOCS,
             *ONNX,
             "pytest>=8",

@@ -15,11 +15,13 @@ _HOMES = {
     "LirIndex": "index.artifact",
     "MaxSim": "rerank.maxsim",
     "Muvera": "retrieve.muvera",
+    "PageEncoder": "encode.pages",
     "PlaidFolder": "index.plaid_folder",
     "SearchTool": "agents.search_tool",
     "TokenPooling": "reduce.pooling",
     "TokenPruning": "reduce.pruning",
     "ToyEncoder": "encode.toy",
+    "ToyPageEncoder": "encode.toy_pages",
     "Truncate": "reduce.truncate",
     "heatmap": "explain.heatmap",
     "sweep": "experiment.sweeps",
@@ -32,11 +34,13 @@ __all__ = [
     "LirIndex",
     "MaxSim",
     "Muvera",
+    "PageEncoder",
     "PlaidFolder",
     "SearchTool",
     "TokenPooling",
     "TokenPruning",
     "ToyEncoder",
+    "ToyPageEncoder",
     "Truncate",
     "__version__",
     "heatmap",
@@ -48,7 +52,9 @@ if TYPE_CHECKING:
     from pyterrier_lir.agents.search_tool import SearchTool
     from pyterrier_lir.encode.late_chunking import LateChunking
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
+    from pyterrier_lir.encode.pages import PageEncoder
     from pyterrier_lir.encode.toy import ToyEncoder
+    from pyterrier_lir.encode.toy_pages import ToyPageEncoder
     from pyterrier_lir.experiment.plots import tradeoff_plot
     from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.explain.heatmap import heatmap
@@ -61,7 +67,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("adapters", "agents", "experiment", "explain", "feedback", "reduce", "rerank", "train")
+_ROOMS = ("adapters", "agents", "experiment", "explain", "feedback", "pages", "reduce", "rerank", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,14 @@ query_encoder  str                   fingerprint of the encoder that made query_
 doc_encoder    str                   fingerprint of the encoder that made doc_embs
 query_vec      float32 (size,)       a query as one vector (MUVERA)
 doc_vec        float32 (size,)       a document as one vector (MUVERA)
+doc_grid       int32 (2,)            rows and columns of the patches that a page was cut into
 ============== ===================== ===========================================================
 
 In frames the matrices are NumPy arrays; torch tensors are accepted on input. Rows that are all zero are
 padding, never tokens, and are stripped here together with their weights and token ids.
+
+A patch of a page is no token of a vocabulary. Its id in ``doc_tok_ids`` is ``-2 - p``, where p counts the patches of
+the page line by line; -1 is a row that stands for several tokens.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ DOC_TOK_IDS = "doc_tok_ids"
 DOC_ENCODER = "doc_encoder"
 QUERY_VEC = "query_vec"
 DOC_VEC = "doc_vec"
+DOC_GRID = "doc_grid"
+ON_ERROR = ("raise", "skip")  # what a stage does with a document that it cannot read
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -139,6 +145,34 @@ def as_document(embs: Any, tok_ids: Any = None, dim: int | None = None) -> tuple
     keep = matrix.any(axis=1)
     ids = None if tok_ids is None else _as_tok_ids(tok_ids, matrix, DOC_TOK_IDS, DOC_EMBS)[keep]
     return (matrix if keep.all() else np.ascontiguousarray(matrix[keep])), ids
+
+
+def patch_ids(patches: npt.ArrayLike) -> Ints:
+    """The token ids of patches: ``-2 - p``."""
+    return (-2 - np.asarray(patches)).astype(np.int32)
+
+
+def patch_numbers(tok_ids: npt.ArrayLike) -> Ints:
+    """The patch of each row, by its token id; -1 for rows that are none.
+
+    Example:
+        >>> patch_numbers([101, -2, -3, -1]).tolist()
+        [-1, 0, 1, -1]
+    """
+    ids = np.asarray(tok_ids)
+    return np.where(ids <= -2, -2 - ids, -1).astype(np.int32)
+
+
+def as_grid(value: Any) -> tuple[int, int]:
+    """Checks one cell of ``doc_grid`` and gives its rows and columns.
+
+    Raises:
+        ValueError: If it is not two positive whole numbers.
+    """
+    grid = np.asarray(_to_numpy(value))
+    if grid.shape != (2,) or not np.issubdtype(grid.dtype, np.integer) or (grid < 1).any():
+        raise ValueError(f"{DOC_GRID} is {value!r:.60}; expected rows and columns of patches, such as [32, 32].")
+    return int(grid[0]), int(grid[1])
 
 
 def check_encoder(found: Any, expected: str | None, *, what: object) -> None:

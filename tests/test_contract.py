@@ -12,6 +12,7 @@ import pytest
 from examples import ENCODED, ENCODED_RESULTS, ENCODER, GRAPH, INDEX, QUERIES, RESULTS, STATS, same
 
 import pyterrier_lir as lir
+from pyterrier_lir.pages.render import TextPage
 from pyterrier_lir.rerank import lite
 from pyterrier_lir.retrieve.lemur_retriever import LemurRetriever
 from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
@@ -28,12 +29,22 @@ lite.save(
 )
 DOCUMENTS = pd.DataFrame({"docno": ["x", "y"], "text": ["one day", "fresh bread"]})
 
+PAGES = pd.DataFrame({"docno": ["x", "y"], "image": [TextPage("one day"), TextPage("fresh bread")]})
+TOY_PAGES = lir.ToyPageEncoder(dim=8)
+PAGE_RESULTS = QUERIES.merge(PAGES, how="cross").assign(score=1.0, rank=0)
+ENCODED_PAGES = TOY_PAGES(PAGES)
+FRAMES = pd.DataFrame(
+    {"docno": ["x", "y"], "frames": [[np.zeros((8, 8, 3), np.uint8)], [np.ones((8, 8, 3), np.uint8)]]}
+)
+NO_FILES = pd.DataFrame({"docno": ["x"], "pdf": ["x.pdf"], "video": ["x.mp4"]})
+
 # name -> how to make the transformer, an input, the columns that it needs, those that it adds, those that it drops
 RANK = {"score", "rank"}
 QUERY_SIDE = {"query_embs", "query_tok_ids", "query_encoder"}
 DOC_SIDE = {"doc_embs", "doc_tok_ids", "doc_encoder"}
 ALIGNMENT = {
     "match_matrix", "match_pos", "match_sim", "match_share", "match_exact", "query_words", "doc_words",
+    "doc_patches",
 }  # fmt: skip
 CHUNK = {"chunk_start", "chunk_end"}
 CASES = {
@@ -91,6 +102,39 @@ CASES = {
     ),
     "ball_carving": (lir.feedback.BallCarving, ENCODED, ["query_embs"], set(), {"query_tok_ids"}),
     "embs_loader": (lambda: INDEX.embs_loader(), RESULTS, ["docno"], DOC_SIDE, set()),
+    "page-encoder-query": (lambda: lir.ToyPageEncoder(dim=8), QUERIES, ["qid", "query"], QUERY_SIDE, set()),
+    "page-encoder-doc": (
+        lambda: lir.ToyPageEncoder(dim=8), PAGES, ["docno", "image"], {*DOC_SIDE, "doc_grid"}, set(),
+    ),
+    "page-doc_encoder": (
+        lambda: TOY_PAGES.doc_encoder(), PAGES, ["docno", "image"], {*DOC_SIDE, "doc_grid"}, set(),
+    ),
+    "page-scorer": (
+        lambda: TOY_PAGES.text_scorer(), PAGE_RESULTS, ["qid", "query", "docno", "image"], RANK, set(),
+    ),
+    "page-explain": (
+        lambda: TOY_PAGES.explain(), PAGE_RESULTS, ["qid", "query", "docno", "image"],
+        ALIGNMENT | QUERY_SIDE | {"doc_grid"}, set(),
+    ),
+    "video_encoder": (
+        lambda: TOY_PAGES.video_encoder(), FRAMES, ["docno", "frames"], {*DOC_SIDE, "doc_grid"}, set(),
+    ),
+    "grid_pooling": (
+        lambda: lir.reduce.GridPooling("rows"), ENCODED_PAGES, ["doc_embs", "doc_tok_ids", "doc_grid"], set(), set(),
+    ),
+    "blank_pruning": (
+        lambda: lir.reduce.BlankPruning(), ENCODED_PAGES, ["doc_embs", "doc_tok_ids", "doc_grid", "image"], set(),
+        set(),
+    ),
+    "mean_weighting": (
+        lir.feedback.MeanWeighting, ENCODED, ["query_embs", "query_tok_ids"], {"query_weights"}, set(),
+    ),
+    "pdf_pages": (
+        lambda: lir.pages.PdfPages(on_error="skip"), NO_FILES, ["docno", "pdf"], {"page", "image"}, {"pdf"},
+    ),
+    "video_frames": (
+        lambda: lir.pages.VideoFrames(on_error="skip"), NO_FILES, ["docno", "video"], {"frames", "frame_times"}, set(),
+    ),
     "token_pooling": (lambda: lir.TokenPooling(2), LOADED, ["doc_embs"], set(), set()),
     "token_pruning": (lambda: lir.TokenPruning("first", keep=0.5), LOADED, ["doc_embs"], set(), set()),
     "token_pruning-documents": (
@@ -282,15 +326,20 @@ def test_repr_rebuilds(case):
     names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
     from pyterrier_lir.encode.late_chunking import Passages
+    from pyterrier_lir.encode.page_model import PageDocEncoder
+    from pyterrier_lir.encode.video import VideoEncoder
     from pyterrier_lir.explain.alignment import Explain, TextExplain
     from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
     from pyterrier_lir.index.unseen import Unseen
+    from pyterrier_lir.pages import PdfPages, VideoFrames
+    from pyterrier_lir.reduce import BlankPruning, GridPooling
     from pyterrier_lir.rerank.candidate_pruning import CandidatePruning
     from pyterrier_lir.rerank.corpus_graph import CorpusGraph
     from pyterrier_lir.rerank.early_exit import EarlyExitMaxSim
     from pyterrier_lir.rerank.ladr import Ladr
     from pyterrier_lir.rerank.loader import EmbsLoader
     from pyterrier_lir.rerank.maxsim import IndexMaxSim, MaxSim
+    from pyterrier_lir.rerank.pages import PageScorer
     from pyterrier_lir.rerank.text import TextScorer
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
     from pyterrier_lir.retrieve.muvera import Muvera
@@ -302,7 +351,8 @@ def test_repr_rebuilds(case):
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
         Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving, lir.LateChunking, Passages,
-        lir.agents.QueryRewrite,
+        lir.agents.QueryRewrite, lir.feedback.MeanWeighting, lir.ToyPageEncoder, PageDocEncoder, PageScorer,
+        VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

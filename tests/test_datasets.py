@@ -165,7 +165,7 @@ def test_the_text_loader_looks_texts_up():
 def test_unknown_names_are_refused():
     with pytest.raises(KeyError, match="pydok"):
         pt.get_dataset("lir:pydok")
-    assert list(datasets.provider().list_dataset_names()) == ["pydoc"]
+    assert list(datasets.provider().list_dataset_names()) == ["pydoc", "pages"]
 
 
 def test_it_registers_with_ir_datasets_only_when_asked():

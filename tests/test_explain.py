@@ -13,7 +13,9 @@ from pyterrier_lir.explain.alignment import align
 
 ENCODER = lir.ToyEncoder(dim=64)
 TEXTS = {"d1": "fresh bread and yeast", "d2": "a day of bread", "d3": "chess", "d4": ""}
-MATCH = ["match_matrix", "match_pos", "match_sim", "match_share", "match_exact", "query_words", "doc_words"]
+MATCH = [
+    "match_matrix", "match_pos", "match_sim", "match_share", "match_exact", "query_words", "doc_words", "doc_patches",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ MAY = {
     "facts": set(),
     "figures": set(),
     "frames": {"columns"},
-    "encode": {"transformer", "frames", "facts"},
-    "reduce": {"transformer", "frames"},
+    "pages": {"transformer", "frames"},
+    "encode": {"transformer", "frames", "facts", "pages"},
+    "reduce": {"transformer", "frames", "pages"},
     "index": {"transformer", "facts", "options"},
     "retrieve": {"transformer", "frames", "index"},
     "rerank": {"transformer", "frames", "index"},
     "feedback": {"transformer", "frames", "index"},
-    "explain": {"transformer", "frames", "index", "figures"},
+    "explain": {"transformer", "frames", "index", "figures", "pages"},
 }
 # The face of an index stands above all rooms whose methods it offers; below it, nobody imports it but for types, or to
 # ask whether a value is one.
@@ -34,6 +35,7 @@ DELEGATES = {
     FACE: {"encode"},
     "encode/late_interaction.py": {"feedback"},
     "encode/base.py": {"rerank", "explain"},
+    "encode/page_model.py": {"rerank"},
 }
 ANYTHING = {"experiment", "datasets", "train", "agents", "adapters", "__main__"}  # may import all; nobody imports them
 # Classes of PyTorch are made where torch is there: these files load it, and others import them inside functions only.
@@ -46,7 +48,11 @@ HEAVY = {
     "datasets": {"train"},
     "faiss": {"retrieve"},
     "scipy": {"experiment", "reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
-    "matplotlib": {"experiment", "explain", "figures"},
+    "matplotlib": {"experiment", "explain", "figures", "pages"},
+    "PIL": {"pages", "encode", "explain", "datasets"},
+    "pypdfium2": {"pages"},
+    "av": {"pages"},
+    "pyarrow": {"datasets"},
     "ir_datasets": {"datasets", "experiment"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))

@@ -66,13 +66,23 @@ def collection() -> Collection:
     Raises:
         FileNotFoundError: If this Python comes without its library's source.
     """
+    return build(of_this_python())
+
+
+@functools.cache
+def of_this_python() -> tuple[Docstring, ...]:
+    """All docstrings of the standard library; read once per process.
+
+    Raises:
+        FileNotFoundError: If this Python comes without its library's source.
+    """
     root = Path(sysconfig.get_path("stdlib"))
     if not (root / "argparse.py").is_file():
         raise FileNotFoundError(
             f"{root} holds no source of the standard library; expected files such as argparse.py. "
             "Use a Python that ships its library as source, or another dataset (e.g. --dataset irds:vaswani)."
         )
-    return build(read_docstrings(root))
+    return tuple(read_docstrings(root))
 
 
 def build(docstrings: Iterable[Docstring]) -> Collection:
@@ -87,7 +97,7 @@ def build(docstrings: Iterable[Docstring]) -> Collection:
     for docstring in distinct:
         if MIN_WORDS <= len(docstring.body.split()) <= MAX_WORDS:
             by_body.setdefault(_key(docstring.body), docstring)
-    chosen = sorted(by_body.values(), key=lambda d: _draw(d.name))[:MAX_DOCUMENTS]
+    chosen = sorted(by_body.values(), key=lambda d: draw(d.name))[:MAX_DOCUMENTS]
     texts = "\n".join(_key(d.body) for d in chosen)
     unique = (d for d in chosen if is_question(d.summary) and times[_key(d.summary)] == 1)
     asked = islice((d for d in unique if _key(d.summary) not in texts), MAX_QUERIES)
@@ -150,6 +160,6 @@ def _key(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".")
 
 
-def _draw(name: str) -> bytes:
+def draw(name: str) -> bytes:
     """A fixed lottery number."""
     return hashlib.sha256(name.encode()).digest()

@@ -9,6 +9,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.datasets import docstrings
+from pyterrier_lir.datasets.visual import DocstringPages
 from pyterrier_lir.transformer import LirTransformer
 
 
@@ -108,6 +109,9 @@ class TextLoader(LirTransformer):
         return pt.RankCutoff(k) >> self
 
 
+_DATASETS: dict[str, type[pt.datasets.Dataset]] = {"pydoc": DocstringDataset, "pages": DocstringPages}
+
+
 class LirDatasetProvider(pt.datasets.DatasetProvider):
     """Finds ``lir:...`` for `pt.get_dataset`."""
 
@@ -117,13 +121,13 @@ class LirDatasetProvider(pt.datasets.DatasetProvider):
         Raises:
             KeyError: If there is none.
         """
-        if name != "pydoc":
+        if name not in _DATASETS:
             raise KeyError(f"lir:{name} is unknown; expected one of {list(self.list_dataset_names())}.")
-        return DocstringDataset()
+        return _DATASETS[name]()
 
     def list_dataset_names(self) -> Iterable[str]:
         """The names, without the prefix."""
-        return ["pydoc"]
+        return list(_DATASETS)
 
 
 def provider() -> LirDatasetProvider:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.feedback.mask_weighting import MaskWeighting
 
 # Arguments of the backbone that change how it computes, not what.
-_NUMERICS = {"attn_implementation", "device_map", "low_cpu_mem_usage", "max_memory", "use_safetensors"}
+NUMERICS = {"attn_implementation", "device_map", "low_cpu_mem_usage", "max_memory", "use_safetensors"}
 
 
 class LateInteractionEncoder(Encoder):
@@ -212,7 +212,7 @@ class LateInteractionEncoder(Encoder):
         """
         if self._fingerprint is None:
             model = self.load()
-            options = {key: value for key, value in (self.model_kwargs or {}).items() if key not in _NUMERICS}
+            options = {key: value for key, value in (self.model_kwargs or {}).items() if key not in NUMERICS}
             options |= {"language": self.language} if self.language else {}
             facts = [
                 checkpoint.identity(self.model, self.revision, self.dim),

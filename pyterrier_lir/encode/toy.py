@@ -82,9 +82,9 @@ class ToyEncoder(Encoder):
 
     def _encode(self, text: str) -> Encoded:
         words = [word.lower() for word in _WORD.findall(text)]
-        self._words |= {_word_id(word): word for word in words}
+        self._words |= {word_id(word): word for word in words}
         embs = np.stack([self._vector(word) for word in words]) if words else np.zeros((0, self.dim), np.float32)
-        return Encoded(embs, np.array([_word_id(word) for word in words], dtype=np.int32))
+        return Encoded(embs, np.array([word_id(word) for word in words], dtype=np.int32))
 
     def _vector(self, word: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         entropy = [self.seed, int.from_bytes(_digest(word), "little")]
@@ -96,5 +96,6 @@ def _digest(word: str) -> bytes:
     return hashlib.blake2b(word.encode(), digest_size=8).digest()
 
 
-def _word_id(word: str) -> int:
+def word_id(word: str) -> int:
+    """An id for any word, without a vocabulary."""
     return int.from_bytes(_digest(word)[:4], "little") >> 1  # 31 bits: a vocabulary id is not negative

@@ -10,6 +10,7 @@ match_share  float32 (n,)      its share of the score, w_i s_i / sum of all
 match_exact  bool (n,)         whether both rows are the same token of the vocabulary (else: semantic)
 query_words  list of str (n)   the query's tokens
 doc_words    list of str (m)   the document's tokens
+doc_patches  int32 (m,)        the patch of a page that each document row is; -1 for other rows
 ============ ================= ======================================================================
 
 Of equal similarities the first row counts.
@@ -85,6 +86,7 @@ class Explain(LirTransformer):
     ``match_exact``   bool ``(n,)``       whether both rows are the same token of the vocabulary (else semantic)
     ``query_words``   list of n strings   the query's tokens
     ``doc_words``     list of m strings   the document's tokens
+    ``doc_patches``   int32 ``(m,)``      the patch of a page that each document row is; -1 for other rows
     ================= =================== =====================================================================
 
     Of equal similarities the first row counts. The sum of ``w_i match_sim_i`` is ``index.maxsim()``'s score: exactly
@@ -120,18 +122,22 @@ class Explain(LirTransformer):
         docs = () if self.index_ else (columns.DOC_EMBS, columns.DOC_TOK_IDS)
         frames.check_result_frame(inp, self, [columns.QUERY_TOK_IDS, *docs])
         inp = inp.reset_index(drop=True)
-        aligned, words = self._aligned(inp) if len(inp) else ([], [])
+        documents = self._documents(inp) if len(inp) else []
+        aligned, words = self._aligned(inp, documents)
         out = inp if self.index_ else inp.drop(columns=[*docs, columns.DOC_ENCODER], errors="ignore")
         for i, name in enumerate(Alignment._fields):
             out = out.assign(**{name: columns.object_column([alignment[i] for alignment in aligned])})
-        return out.assign(**{name: columns.object_column([pair[i] for pair in words]) for i, name in enumerate(WORDS)})
+        out = out.assign(**{name: columns.object_column([pair[i] for pair in words]) for i, name in enumerate(WORDS)})
+        patches = [columns.patch_numbers(tok_ids) for _, tok_ids in documents]
+        return out.assign(doc_patches=columns.object_column(patches))
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
         """Rows are explained one by one: cut first, explain what is left."""
         return pt.RankCutoff(k) >> self
 
-    def _aligned(self, inp: pd.DataFrame) -> tuple[list[Alignment], list[tuple[list[str], list[str]]]]:
-        documents = self._documents(inp)
+    def _aligned(
+        self, inp: pd.DataFrame, documents: list[tuple[Floats, Any]]
+    ) -> tuple[list[Alignment], list[tuple[list[str], list[str]]]]:
         weights = inp[columns.QUERY_WEIGHTS] if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
         aligned, words = [], []
         for *cells, document in zip(
@@ -168,11 +174,12 @@ class TextExplain(LirTransformer):
 
     Expected columns: ``qid``, ``query``, ``docno``, and the encoder's text fields; ``query_weights`` is honoured if it
     is there. Output: all rows and columns, ``query_embs`` (float32 ``(n, dim)``), ``query_tok_ids`` (int32 ``(n,)``),
-    ``query_encoder``, and the seven columns of `pyterrier_lir.explain.Explain`: ``match_matrix`` (float32 ``(n, m)``),
+    ``query_encoder``, and the eight columns of `pyterrier_lir.explain.Explain`: ``match_matrix`` (float32 ``(n, m)``),
     ``match_pos`` (int32 ``(n,)``), ``match_sim`` and ``match_share`` (float32 ``(n,)``), ``match_exact`` (bool
-    ``(n,)``), ``query_words`` and ``doc_words`` (lists of n and m strings). Of these rows `highlight` shows the text
-    itself, by two more columns: ``doc_spans`` (int32 ``(m, 2)``), the first character of each document row's token and
-    the one behind its last, (-1, -1) where it stands for none, and ``doc_text``, in which they count.
+    ``(n,)``), ``query_words`` and ``doc_words`` (lists of n and m strings), ``doc_patches`` (int32 ``(m,)``). Of these rows
+    `highlight` shows the text itself, by two more columns: ``doc_spans`` (int32 ``(m, 2)``), the first character of each
+    document row's token and the one behind its last, (-1, -1) where it stands for none, and ``doc_text``, in which they
+    count.
 
     Args:
         encoder: Encodes queries and documents, and knows the words.

@@ -23,6 +23,9 @@ class Highlight(str):
     def _repr_html_(self) -> str:
         return str(self)
 
+    def __repr__(self) -> str:
+        return f"<HTML of {len(self):,} characters>"
+
 
 class Piece(NamedTuple):
     """A part of the document: its text, the document rows that stand for it, and what is before it."""

@@ -257,13 +257,14 @@ class Store:
         """How often each token of the vocabulary occurs; counted when first asked for.
 
         Raises:
-            ValueError: If the index has no token ids.
+            ValueError: If the index has no token ids, or none of a vocabulary: its rows are patches of pages.
         """
         self.check_tok_ids("token frequencies")
         deletions = self.manifest["deletions"]
         sources = [*small_files(self.manifest["segments"], None), *([deletions] if deletions else [])]
         parts = [(segment, self.deleted_in(start, segment)) for start, segment in self.parts()]
-        return token_stats.read(self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out)))
+        made = self.derived(token_stats.NAME, sources, lambda out: token_stats.write(parts, out))
+        return token_stats.read(made, self.manifest["tokens"])
 
     def deleted_in(self, start: int, segment: Segment) -> Docids:
         """The deleted documents of a segment, as numbers there."""

@@ -106,14 +106,27 @@ def write(parts: Iterable[tuple[Segment, Docids]], folder: files.Directory) -> N
         folder.file(name).write(values.tobytes())
 
 
-def read(folder: files.Opened) -> TokenStats:
-    """What `write` wrote."""
+def read(folder: files.Opened, tokens: int) -> TokenStats:
+    """What `write` wrote.
+
+    Args:
+        folder: Where it is.
+        tokens: How many rows the index has.
+
+    Raises:
+        ValueError: If it is damaged, or none of the rows is a token of a vocabulary.
+    """
     num_docs, ids = folder.meta.get("num_docs"), folder.map("ids.i32", "<i4")
     df, cf = folder.map("df.i64", "<i8"), folder.map("cf.i64", "<i8")
     if type(num_docs) is not int or not len(ids) == len(df) == len(cf):
         raise ValueError(
             f"{folder.path} is damaged; expected num_docs, and a df and a cf for each token. Remove the folder, so "
             "that it is made again."
+        )
+    if tokens and not len(ids):
+        raise ValueError(
+            f"The index of {folder.path} has no tokens of a vocabulary, only patches of pages or pooled rows; expected "
+            "words, whose frequencies are asked for. Leave out what needs them."
         )
     return TokenStats(num_docs, ids, df, cf)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +107,7 @@ class TokenPooling(Reducer):
         self.protected = protected
         self.normalise = normalise
 
-    def reduce(self, embs: Floats, tok_ids: Ints | None) -> tuple[Floats, Ints | None]:
+    def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Pools one document; see the class."""
         if self.factor == 1:
             return embs, tok_ids

@@ -10,7 +10,7 @@ Acquavia, Macdonald, Tonellotto: Static Pruning for Multi-Representation Dense R
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,8 @@ class TokenPruning(Reducer):
         protected: Rows at the beginning that stay: [CLS], and a marker.
 
     Raises:
-        ValueError: If an argument has no meaning, is missing, or does nothing for the method.
+        ValueError: If an argument has no meaning, is missing, or does nothing for the method; if it is asked for the
+            frequencies of a page's patches.
 
     Example:
         >>> import pandas as pd
@@ -85,8 +86,13 @@ class TokenPruning(Reducer):
         """Token ids where the method looks at them."""
         return (columns.DOC_EMBS,) if self.method == "first" else (columns.DOC_EMBS, columns.DOC_TOK_IDS)
 
-    def reduce(self, embs: Floats, tok_ids: Ints | None) -> tuple[Floats, Ints | None]:
+    def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Prunes one document; see the class."""
+        if self.method != "first" and tok_ids is not None and (columns.patch_numbers(tok_ids) >= 0).any():
+            raise ValueError(
+                f"the document has patches of a page, which are no tokens of a vocabulary; expected words for "
+                f"{self.method!r}. Prune pages with BlankPruning, or pool them with GridPooling."
+            )
         stay = self._stay(len(embs), tok_ids)
         stay[: max(self.protected, int(not stay.any()))] = True
         return np.ascontiguousarray(embs[stay]), None if tok_ids is None else tok_ids[stay]
