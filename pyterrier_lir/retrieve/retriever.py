@@ -26,11 +26,15 @@ Scores = npt.NDArray[np.float32]
 
 
 class Found(NamedTuple):
-    """The results of one query, best first, and what they cost: the values of the retriever's ``STATS``."""
+    """The results of one query, best first, and what they cost: the values of the retriever's ``STATS``.
+
+    ``docnos`` are None where the store knows the names of the docids.
+    """
 
     docids: Docids
     scores: Scores
     stats: Sequence[float]
+    docnos: Sequence[str] | None = None
 
 
 class Retriever(LirTransformer):
@@ -69,7 +73,7 @@ class Retriever(LirTransformer):
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
         for query, result in zip(asked, found, strict=True):
-            docnos = store.names(result.docids)
+            docnos = store.names(result.docids) if result.docnos is None else result.docnos
             for row in query.rows:
                 hits[row] = docnos, result.scores
                 stats[row] = result.stats
