@@ -20,6 +20,7 @@ from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 ENCODER = lir.ToyEncoder()
 INDEX = lir.LirIndex.example()
+SHARDS = lir.distributed.Shards.split(INDEX, INDEX._directory.parent / "shards", 2)
 
 QUERIES = pd.DataFrame({"qid": ["1", "2", "3"], "query": ["bread dough", "a day", "bread dough"]})
 ENCODED = ENCODER(QUERIES)
@@ -132,10 +133,21 @@ CASES = {
     "explain-text": (
         lambda: ENCODER.explain(), RESULTS, ["qid", "query", "docno", "text"], ALIGNMENT | QUERY_SIDE, set(),
     ),
+    "sharded-exhaustive": (lambda: SHARDS.exhaustive(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "sharded-plaid": (lambda: SHARDS.plaid(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "sharded-plaid-stats": (
+        lambda: SHARDS.plaid(stats=True, docnos=["earth", "bread"]), ENCODED, ["qid", "query_embs"],
+        {"docno", *RANK, *SHARDS.plaid().STATS}, set(),
+    ),
+    "sharded-warp": (lambda: SHARDS.warp(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "sharded-maxsim": (lambda: SHARDS.maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
 }  # fmt: skip
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera"]
-SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
+RETRIEVERS = [
+    "exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "sharded-exhaustive", "sharded-plaid",
+    "sharded-warp",
+]  # fmt: skip
+SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer", "sharded-maxsim"]
 
 
 # a row depends on the query's other rows
@@ -337,7 +349,8 @@ def test_every_argument_counts_for_equality(tmp_path):
 
 def test_repr_rebuilds(case):
     make, *_ = case
-    names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
+    names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder, "Shards": lir.distributed.Shards}
+    from pyterrier_lir.distributed.methods import ShardedExhaustive, ShardedMaxSim, ShardedPlaid, ShardedWarp
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
     from pyterrier_lir.explain.alignment import Explain, TextExplain
     from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
@@ -358,7 +371,7 @@ def test_repr_rebuilds(case):
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
-        Muvera, MuveraRetriever, lir.feedback.BallCarving,
+        Muvera, MuveraRetriever, lir.feedback.BallCarving, ShardedExhaustive, ShardedMaxSim, ShardedPlaid, ShardedWarp,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

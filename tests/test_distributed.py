@@ -15,7 +15,8 @@ from pyterrier_lir.distributed.shard import Shard
 
 WORDS = "ash birch cedar elm fir hazel larch maple oak pine rowan willow yew".split()
 CORPUS = [  # 400 documents of 0 to 11 words, 31 of them empty
-    {"docno": f"d{i}", "text": " ".join(f"{WORDS[i * j % 13]}{i * j % 7}" for j in range(1, i % 13))} for i in range(400)
+    {"docno": f"d{i}", "text": " ".join(f"{WORDS[i * j % 13]}{i * j % 7}" for j in range(1, i % 13))}
+    for i in range(400)
 ]
 ENCODER = lir.ToyEncoder(dim=16, batch_size=100)
 QUERIES = ENCODER(pd.DataFrame({"qid": [*"123"], "query": ["ash0 elm3 oak1", "yew6", "fir2 pine5 cedar0 maple4"]}))
@@ -47,7 +48,7 @@ def ray():
     ray.shutdown()
 
 
-# --- building ----------------------------------------------------------------------------------------------------------
+# --- building -----------------------------------------------------------------------------------------------------
 
 
 def killing(marker, spool):
@@ -55,8 +56,8 @@ def killing(marker, spool):
 
     class Killing(lir.ToyEncoder):
         def encode_docs(self, texts):
-            if len(os.listdir(spool)) >= 2 and not os.path.exists(marker):
-                open(marker, "w").close()
+            if len(list(spool.iterdir())) >= 2 and not marker.exists():
+                marker.touch()
                 os.kill(os.getpid(), 9)
             return super().encode_docs(texts)
 
@@ -65,7 +66,7 @@ def killing(marker, spool):
 
 def test_many_workers_build_the_bytes_of_one_process_though_one_is_killed(ray, single, tmp_path):
     marker, path = tmp_path / "killed", tmp_path / "many.lir"
-    encoder = killing(str(marker), str(path / "build" / "spool"))
+    encoder = killing(marker, path / "build" / "spool")
     index = encode_and_build(iter(CORPUS), encoder, path, num_workers=3, part_size=100, centroids=32, verbose=False)
     assert marker.exists()
     assert digest(index) == digest(single)
@@ -83,9 +84,9 @@ def test_an_interrupted_build_goes_on(ray, single, tmp_path):
         encode_and_build(breaking(), ENCODER, path, **options)
     stored = path / "build" / "spool" / "000001" / "segment.json"
     before = stored.stat().st_mtime_ns
-    with pytest.raises(ValueError, match="An interrupted encode_and_build left .* expected resume=True or overwrite"):
+    with pytest.raises(ValueError, match=r"An interrupted encode_and_build left .* expected resume=True or overwrite"):
         encode_and_build(CORPUS, ENCODER, path, **options)
-    with pytest.raises(ValueError, match="had other options, {'part_size': 100}"):
+    with pytest.raises(ValueError, match=r"had other options, \{'part_size': 100\}"):
         encode_and_build(CORPUS, ENCODER, path, **options | {"part_size": 50}, resume=True)
     with pytest.raises(ValueError, match="Part 000001 holds 100 documents from 'd0' on"):
         encode_and_build(CORPUS[1:], ENCODER, path, **options, resume=True)
@@ -106,7 +107,7 @@ def test_what_is_wrong_with_a_document_comes_back_from_the_worker(ray, tmp_path)
         encode_and_build([], ENCODER, tmp_path / "c", num_workers=1, verbose=False)
 
 
-# --- shards ------------------------------------------------------------------------------------------------------------
+# --- shards -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ def test_a_shard_that_changed_is_refused(changed, tmp_path):
 
 
 def test_shards_that_do_not_fit_are_refused(changed, single, tmp_path):
-    with pytest.raises(ValueError, match="has the codec .* expected one for all"):
+    with pytest.raises(ValueError, match=r"has the codec .* expected one for all"):
         Shards([changed, single]).exhaustive()(QUERIES)
     with pytest.raises(ValueError, match="expected a list of indexes"):
         Shards("a.lir")
@@ -247,7 +248,7 @@ def test_shards_that_do_not_fit_are_refused(changed, single, tmp_path):
     shutil.copytree(shards.paths[0], tmp_path / "copy")
     with pytest.raises(ValueError, match="is in two shards; expected every document once"):
         Shards([shards.paths[0], tmp_path / "copy"]).exhaustive()(QUERIES)
-    with pytest.raises(ValueError, match="worker_options has 1 entries; expected 2"):
+    with pytest.raises(ValueError, match="worker_options has 1 entries; expected one dict, or 2"):
         Shards(shards.paths, worker_options=[{}]).exhaustive()(QUERIES)
 
 

@@ -35,16 +35,33 @@ DELEGATES = {
     "encode/late_interaction.py": {"feedback"},
     "encode/base.py": {"rerank", "explain"},
 }
-ANYTHING = {"experiment", "datasets", "__main__"}  # may import all; nobody imports them
+ANYTHING = {
+    "experiment",
+    "datasets",
+    "__main__",
+    "distributed",
+    "peers",
+    "serve",
+}  # may import all; nobody imports them
 # heavy library -> rooms in which it may be imported, inside functions only
 HEAVY = {
-    "torch": {"encode", "retrieve", "rerank", "index", "kernels", "experiment", "__main__"},
+    "torch": {"encode", "retrieve", "rerank", "index", "kernels", "experiment", "peers", "__main__"},
     "transformers": {"encode"},
     "sentence_transformers": {"encode"},
     "faiss": {"retrieve"},
     "scipy": {"experiment", "reduce"},  # Ward's tree; sentence-transformers' pooling does not say which rows it merged
     "matplotlib": {"experiment", "explain", "figures"},
     "ir_datasets": {"datasets", "experiment"},
+    "ray": {"distributed"},
+    "fastapi": {"serve"},
+    "uvicorn": {"serve"},
+    "qdrant_client": {"peers"},
+    "lancedb": {"peers"},
+    "pymilvus": {"peers"},
+    "fast_plaid": {"peers"},
+    "xtr_warp": {"peers"},
+    "pylate": {"peers"},
+    "duckdb": {"peers"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 

@@ -101,8 +101,8 @@ def encode_and_build(
         build.clean_up(where, before)
         if before and not overwrite:
             raise ValueError(
-                f"The index at {where} is built already; expected an empty path. Replace it with overwrite=True, append "
-                "with index.add(records), or choose another path."
+                f"The index at {where} is built already; expected an empty path. Replace it with overwrite=True, "
+                "append with index.add(records), or choose another path."
             )
         with build.finishing(where), cluster(count) as ray:
             build.begin(where, options, keep=resume, drop=overwrite)
@@ -213,8 +213,8 @@ def _encode(path: Path, workers: Workers, corpus: Iterable[Record], part_size: i
     stored = [entry.name for entry in spooled(path)]
     if stored != expected:
         raise ValueError(
-            f"{len(stored)} parts are stored, but the corpus has {len(expected)}; expected the corpus of the interrupted "
-            "call. Give that one, or begin anew with overwrite=True."
+            f"{len(stored)} parts are stored, but the corpus has {len(expected)}; expected the corpus of the "
+            "interrupted call. Give that one, or begin anew with overwrite=True."
         )
 
 
@@ -230,8 +230,8 @@ def _check_resumed(segment: Segment, records: list[Record]) -> None:
     if segment.docnos != docnos:
         raise ValueError(
             f"Part {segment.folder.path.name} holds {len(segment)} documents from {segment.docno(0)!r} on, but the "
-            f"corpus has {len(docnos)} there from {docnos[0]!r} on; expected the corpus of the interrupted call, in its "
-            "order. Give that one, or begin anew with overwrite=True."
+            f"corpus has {len(docnos)} there from {docnos[0]!r} on; expected the corpus of the interrupted call, in "
+            "its order. Give that one, or begin anew with overwrite=True."
         )
 
 

@@ -99,6 +99,6 @@ class Workers:
             raise error.cause from error
         except self.ray.exceptions.RayActorError as error:
             raise RuntimeError(
-                f"Workers died over one job {RETRIES + 1} times ({error}); expected it to be done. Most often memory is "
-                "short: use fewer workers for each machine, or smaller parts. What is finished can be resumed."
+                f"Workers died over one job {RETRIES + 1} times ({error}); expected it to be done. Most often "
+                "memory is short: use fewer workers for each machine, or smaller parts. What is finished is kept."
             ) from error

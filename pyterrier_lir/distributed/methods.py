@@ -202,4 +202,3 @@ class ShardedMaxSim(IndexMaxSim):
 def _best(docids: Docids, scores: Any, keep: int) -> Docids:
     """The best documents, ascending; of equal scores the first in the index."""
     return docids if len(docids) <= keep else np.sort(docids[kernels.top_k(np.asarray(scores, np.float32), keep)])
-

@@ -67,8 +67,8 @@ class Shard:
         found = self.store.manifest["number"]
         if number is not None and found != number:
             raise ValueError(
-                f"The shard {self.path} has changed: its manifest is number {found}; expected {number}. Open the shards "
-                "anew: shards.close()."
+                f"The shard {self.path} has changed: its manifest is number {found}; expected {number}. Open the "
+                "shards anew: shards.close()."
             )
         return getattr(self, method)(*arguments)
 
@@ -145,7 +145,7 @@ class Shard:
         return _best(docids, scores, keep)._replace(tokens=sum(len(part.docs) for _, part in triples))
 
     def _wanted(self, docnos: Docnos) -> Subset | None:
-        """The documents of a search: those that are not deleted, or named ones that lie here; the last ones are kept."""
+        """The documents of a search: those that are not deleted, or named ones that lie here; kept for the next."""
         if docnos is None:
             return self.store.subset(None)
         known, subset = self._named

@@ -84,7 +84,9 @@ class Shards:
         self._opened: tuple[LocalShards | RayShards, MergedStore] | None = None
 
     @classmethod
-    def split(cls, index: LirIndex, folder: str | Path, count: int, *, memory_mb: float = 512, **options: Any) -> Shards:
+    def split(
+        cls, index: LirIndex, folder: str | Path, count: int, *, memory_mb: float = 512, **options: Any
+    ) -> Shards:
         """Writes the documents of an index into shards of about equally many tokens, under its codec.
 
         Args:
@@ -272,7 +274,7 @@ def _each(options: dict[str, Any] | Sequence[dict[str, Any]] | None, count: int)
     if options is None or isinstance(options, dict):
         return [options or {}] * count
     if len(options) != count:
-        raise ValueError(f"worker_options has {len(options)} entries; expected {count}, one for each shard, or one dict.")
+        raise ValueError(f"worker_options has {len(options)} entries; expected one dict, or {count}: one for each.")
     return list(options)
 
 
