@@ -22,7 +22,9 @@ def require_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ImportError("Ray is not installed; expected it for several machines: pip install 'pyterrier-lir[ray]'") from error
+        raise ImportError(
+            "Ray is not installed; expected it for several machines: pip install 'pyterrier-lir[ray]'"
+        ) from error
     return ray
 
 
