@@ -84,6 +84,8 @@ PAGES = ["pillow>=11", "pypdfium2>=4.30,<6", "pyarrow>=17"]
 VIDEO = ["av>=14,<19"]
 ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
+SERVE = ["fastapi>=0.110", "uvicorn>=0.29", "prometheus-client>=0.20"]
+RAY = ["ray>=2.40"]  # has no wheel for every Python and machine
 
 setup(
     name="pyterrier-lir",
@@ -111,7 +113,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pyterrier_lir", "pyterrier_lir.*"]),
     package_data={
-        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*"],
+        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*", "serve/*.html"],
     },
     ext_modules=kernel_extensions(),
     options={"build_ext": {"parallel": os.cpu_count() or 1}},  # one compiler for each extension
@@ -153,6 +155,10 @@ setup(
             *AGENTS,
             *LANGCHAIN,
             *LLAMAINDEX,
+            *SERVE,
+            "httpx>=0.27",  # through which FastAPI's test client asks
+            "qdrant-client>=1.12",
+            "ray>=2.40; platform_system == 'Linux' and python_version < '3.14'",
         ],
         "docs": DOCS,
         "agents": AGENTS,
@@ -160,6 +166,8 @@ setup(
         "llamaindex": LLAMAINDEX,
         "dspy": ["dspy>=3"],
         "rag": ["pyterrier-rag>=0.3"],
+        "ray": RAY,
+        "serve": SERVE,
         "splade": ["pyterrier-splade>=0.1"],
         "onnx": ONNX,
         "openvino": [*ONNX, "openvino>=2025.0"],

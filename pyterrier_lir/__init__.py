@@ -67,7 +67,10 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("adapters", "agents", "experiment", "explain", "feedback", "pages", "reduce", "rerank", "train")
+_ROOMS = (
+    "adapters", "agents", "distributed", "experiment", "explain", "feedback", "pages", "peers", "reduce", "rerank",
+    "train",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

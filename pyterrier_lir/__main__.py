@@ -1,4 +1,4 @@
-"""The command line: ``python -m pyterrier_lir experiment`` and ``serve``."""
+"""The command line: ``python -m pyterrier_lir experiment``, ``... serve`` and ``... mcp``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyterrier_lir.agents import command as mcp
 from pyterrier_lir.experiment.systems import known_systems
+from pyterrier_lir.serve import command as serve
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
@@ -47,11 +49,7 @@ examples:
 """
 
 
-_SERVE = """\
-Serves an index as a search tool to agents, by the Model Context Protocol over
-standard input and output. What it gives of a document is the part of its text
-that fits the query best.
-"""
+SERVERS = {"serve": serve, "mcp": mcp}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(name)s: %(message)s")
     try:
-        if args.action == "serve":
-            return _serve(args)
+        if args.action in SERVERS:
+            SERVERS[args.action].run(args, _encoder(args))
+            return 0
         outcome = _experiment(args)
     except (ValueError, KeyError, ImportError, FileNotFoundError) as error:
         if args.verbose:
@@ -88,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pyterrier_lir",
         description="Late-interaction retrieval as PyTerrier pipelines.",
-        epilog="More: python -m pyterrier_lir experiment --help",
+        epilog="More: python -m pyterrier_lir experiment --help, ... serve --help, ... mcp --help",
         formatter_class=raw,
     )
     actions = parser.add_subparsers(dest="action", title="commands")
@@ -98,10 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_what(run.add_argument_group("what is compared"))
     _add_how(run.add_argument_group("how"))
-    serve = actions.add_parser(
-        "serve", help="an index as a search tool for agents (MCP)", description=_SERVE, formatter_class=raw
-    )
-    _add_served(serve)
+    _add_model(run.add_argument_group("the encoder"))
+    for name, command in SERVERS.items():
+        server = actions.add_parser(name, help=command.HELP, description=command.DESCRIPTION, formatter_class=raw)
+        command.add_arguments(server)
+        _add_model(server.add_argument_group("the encoder of the index"))
     return parser
 
 
@@ -113,7 +113,6 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument("--queries", type=_positive, metavar="N", help="use N queries, drawn at random (default: all)")
     group.add_argument("--fields", metavar="A,B", help="the documents' fields to use (default: title and text)")
-    _add_model(group)
     group.add_argument(
         "--systems", default="bm25,exhaustive:num_results=100,plaid:num_results=100,rerank:num=100", metavar="LIST",
         help="see below (default: %(default)s)",
@@ -125,7 +124,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--baseline", metavar="SYSTEM", help="tested against it, Holm-corrected (default: the first)")
 
 
-def _add_model(group: argparse._ActionsContainer) -> None:
+def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model", default="minilm", metavar="NAME",
         help='a checkpoint, as a folder or a name on the Hugging Face hub; "minilm", packaged; or "toy", random word '
@@ -134,29 +133,18 @@ def _add_model(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--dim", type=_positive, help="dimensions per token (default: 128 for minilm, else the model's own)"
     )
-
-
-def _add_resources(add: Callable[..., object]) -> None:
-    add(
+    group.add_argument(
         "--threads", type=_positive, metavar="N",
         help="threads of encoder and methods (default: all cores for the methods, half of them for the encoder, which "
         "slows down many times where it has to share its cores)",
     )  # fmt: skip
-    add("--batch-size", type=_positive, metavar="N", help="texts in one forward pass (default: the encoder's)")
-    add("--device", metavar="NAME", help="for the encoder, such as cuda:0 (default: a GPU if there is one)")
-
-
-def _add_served(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--index", required=True, metavar="PATH", help="the late-interaction index")
-    add("--texts", required=True, metavar="FILE", help="the documents: a JSON object with docno and fields a line")
-    add("--fields", default="title,text", metavar="A,B", help="the fields of their text (default: %(default)s)")
-    _add_model(parser)
-    add("--k", type=_positive, default=5, help="results of a search that does not say (default: %(default)s)")
-    add("--snippet-size", type=_positive, default=400, metavar="N", help="characters of each (default: %(default)s)")
-    add("--max-searches", type=_positive, metavar="N", help="refuse further ones (default: no limit)")
-    _add_resources(add)
-    add("--verbose", action="store_true", help="log what is done; show where errors come from")
+    group.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="texts in one forward pass (default: the encoder's)"
+    )
+    group.add_argument(
+        "--device", metavar="NAME", help="for the encoder, such as cuda:0 (default: a GPU if there is one)"
+    )
+    group.add_argument("--verbose", action="store_true", help="log what is done; show where errors come from")
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
@@ -171,9 +159,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         help="bits per dimension in the index (default: %(default)s)",
     )
     add("--keep-embs", action="store_true", help="keep fp16 vectors in the index, so that exact scores are exact")
-    _add_resources(add)
     add("--seed", type=int, default=0, help="of the draw of queries (default: %(default)s)")
-    add("--verbose", action="store_true", help="log what is done; show where errors come from")
 
 
 def _positive(text: str) -> int:
@@ -203,17 +189,6 @@ def _experiment(args: argparse.Namespace) -> Outcome:
         num_threads=args.threads,
         command=_command(args),
     )
-
-
-def _serve(args: argparse.Namespace) -> int:
-    from pyterrier_lir.agents.mcp_server import mcp_server
-    from pyterrier_lir.agents.serve import index_tool, read_texts
-    from pyterrier_lir.index.artifact import LirIndex
-
-    texts = read_texts(args.texts, tuple(args.fields.split(",")))
-    options = {"k": args.k, "snippet_size": args.snippet_size, "max_searches": args.max_searches}
-    mcp_server(index_tool(LirIndex(args.index), _encoder(args), texts, **options)).run()
-    return 0
 
 
 def _encoder(args: argparse.Namespace) -> Encoder:

@@ -13,7 +13,7 @@ import pytest
 import pyterrier_lir as lir
 from pyterrier_lir.__main__ import main
 from pyterrier_lir.agents import BudgetError, QueryRewrite, Session, best_passage, evaluate
-from pyterrier_lir.agents.serve import index_tool, read_texts
+from pyterrier_lir.agents.index_tool import index_tool, read_texts
 
 TOY = lir.ToyEncoder()
 TEXTS = {
@@ -342,7 +342,7 @@ def test_a_client_searches_over_standard_input_and_output(index, tmp_path):
     mcp = pytest.importorskip("mcp", reason="needs mcp 2: pip install 'pyterrier-lir[agents]'")
     texts = documents(tmp_path / "docs.jsonl")
     options = ["--model", "toy", "--snippet-size", "14", "--max-searches", "2", "--k", "3"]
-    command = ["-m", "pyterrier_lir", "serve", "--index", str(index.path), "--texts", str(texts), *options]
+    command = ["-m", "pyterrier_lir", "mcp", str(index.path), "--texts", str(texts), *options]
 
     async def converse():
         server = mcp.StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
@@ -368,6 +368,6 @@ def test_a_client_searches_over_standard_input_and_output(index, tmp_path):
 
 
 def test_serving_says_what_is_wrong(index, tmp_path, capsys):
-    missing = ["serve", "--model", "toy", "--index", str(index.path), "--texts", str(tmp_path / "no.jsonl")]
+    missing = ["mcp", str(index.path), "--model", "toy", "--texts", str(tmp_path / "no.jsonl")]
     assert main(missing) == 2
     assert "no.jsonl" in capsys.readouterr().err

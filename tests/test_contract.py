@@ -20,6 +20,7 @@ from pyterrier_lir.retrieve.plaid import Plaid
 from pyterrier_lir.retrieve.warp import Warp
 from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
+SHARDS = lir.distributed.Shards.split(INDEX, INDEX._directory.parent / "shards", 2)
 LOADED = INDEX.embs_loader()(ENCODED_RESULTS)
 LITE = Path(tempfile.mkdtemp(prefix="lir-lite-")) / "model"
 lite.save(
@@ -179,6 +180,14 @@ CASES = {
         lambda: ENCODER.explain(), RESULTS, ["qid", "query", "docno", "text"],
         ALIGNMENT | QUERY_SIDE | {"doc_spans", "doc_text"}, set(),
     ),
+    "sharded-exhaustive": (lambda: SHARDS.exhaustive(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "sharded-plaid": (lambda: SHARDS.plaid(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "sharded-plaid-stats": (
+        lambda: SHARDS.plaid(stats=True, docnos=["earth", "bread"]), ENCODED, ["qid", "query_embs"],
+        {"docno", *RANK, *SHARDS.plaid().STATS}, set(),
+    ),
+    "sharded-warp": (lambda: SHARDS.warp(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
+    "sharded-maxsim": (lambda: SHARDS.maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
     "query_rewrite": (
         lambda: lir.agents.QueryRewrite(template="now {query}"), QUERIES, ["qid", "query"], {"query_0"}, set(),
@@ -323,7 +332,8 @@ def test_values(case):
 
 def test_repr_rebuilds(case):
     make, *_ = case
-    names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder}
+    names = {"LirIndex": lir.LirIndex, "ToyEncoder": lir.ToyEncoder, "Shards": lir.distributed.Shards}
+    from pyterrier_lir.distributed.methods import ShardedExhaustive, ShardedMaxSim, ShardedPlaid, ShardedWarp
     from pyterrier_lir.encode.base import DocEncoder, QueryEncoder
     from pyterrier_lir.encode.late_chunking import Passages
     from pyterrier_lir.encode.page_model import PageDocEncoder
@@ -352,7 +362,8 @@ def test_repr_rebuilds(case):
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
         Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving, lir.LateChunking, Passages,
         lir.agents.QueryRewrite, lir.feedback.MeanWeighting, lir.ToyPageEncoder, PageDocEncoder, PageScorer,
-        VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames,
+        VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames, ShardedExhaustive, ShardedMaxSim, ShardedPlaid,
+        ShardedWarp,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

@@ -37,12 +37,14 @@ DELEGATES = {
     "encode/base.py": {"rerank", "explain"},
     "encode/page_model.py": {"rerank"},
 }
-ANYTHING = {"experiment", "datasets", "train", "agents", "adapters", "__main__"}  # may import all; nobody imports them
+ANYTHING = {  # may import all; nobody imports them
+    "experiment", "datasets", "train", "agents", "adapters", "distributed", "peers", "serve", "__main__",
+}  # fmt: skip
 # Classes of PyTorch are made where torch is there: these files load it, and others import them inside functions only.
 MODULES = "train/modules/"
 # heavy library -> rooms in which it may be imported, inside functions only
 HEAVY = {
-    "torch": {"encode", "retrieve", "rerank", "index", "kernels", "train", "experiment", "__main__"},
+    "torch": {"encode", "retrieve", "rerank", "index", "kernels", "train", "experiment", "peers", "__main__"},
     "transformers": {"encode", "train"},
     "sentence_transformers": {"encode", "train"},
     "datasets": {"train"},
@@ -54,6 +56,14 @@ HEAVY = {
     "av": {"pages"},
     "pyarrow": {"datasets"},
     "ir_datasets": {"datasets", "experiment"},
+    "ray": {"distributed"},
+    "qdrant_client": {"peers"},
+    "lancedb": {"peers"},
+    "pymilvus": {"peers"},
+    "fast_plaid": {"peers"},
+    "xtr_warp": {"peers"},
+    "pylate": {"peers"},
+    "duckdb": {"peers"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 

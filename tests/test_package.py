@@ -34,7 +34,10 @@ def test_signatures_that_the_api_page_shows():
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    rooms = {"adapters", "agents", "experiment", "explain", "feedback", "pages", "reduce", "rerank", "train"}
+    rooms = {"adapters", "agents", "experiment", "explain", "feedback", "pages", "reduce", "rerank", "train"} | {
+        "distributed",
+        "peers",
+    }
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:
         assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"

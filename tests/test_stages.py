@@ -8,8 +8,11 @@ import pytest
 from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
 from test_contract import CASES
 
-RETRIEVERS = ["exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "lemur"]
-SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer"]
+RETRIEVERS = [
+    "exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "lemur", "sharded-exhaustive", "sharded-plaid",
+    "sharded-warp",
+]  # fmt: skip
+SCORERS = ["encoder-score", "text_scorer", "index-maxsim", "maxsim", "centroid_maxsim", "xtr_scorer", "sharded-maxsim"]
 
 
 @pytest.mark.parametrize("name", RETRIEVERS)

@@ -14,7 +14,7 @@ import errno
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from numbers import Integral
@@ -34,8 +34,12 @@ from pyterrier_lir.index.store import BUILD, SPOOL, spooled
 
 LOGGER = logging.getLogger(__name__)
 PARAMETERS = "parameters.json"
+DISTRIBUTED = "encode_and_build"  # the kind of work that `distributed.building` does
 CODEC = "codec"
 CHUNKS = "chunks"
+
+# As `compress_all`.
+Compressed = Callable[[Path, list[Segment], "Codec | None", int, int, Progress], list[compress.Part]]
 
 
 @dataclass(frozen=True)
@@ -111,24 +115,48 @@ def build(
             begin(path, {"kind": "build", "parameters": asdict(parameters)}, keep=resume, drop=overwrite)
             spool = Spool(path / BUILD / SPOOL, spooled(path), limit=int(segment_mb * 1e6))
             spool.fill(_untrained(path, progress(documents, "Spooling", spool.documents, None)))
-            segments = [Segment(entry) for entry in spooled(path)]
-            if not segments:
-                raise ValueError(
-                    "No documents came; expected at least one. Check the corpus; an iterator can be read only once: "
-                    "make it anew."
-                )
-            block = block_size(segments, memory_mb)
-            codec = _train(path, segments, parameters, block, num_threads, progress)
-            parts = compress_all(path, segments, codec, block, num_threads, progress)
-            name = name_segment(path, before)
-            segment = merge(path, name, parts, codec, segments, keep_embs=parameters.keep_embs, block=block)
-            if codec is not None:
-                codec.save(path / CODECS / name)
-            manifest.commit(
-                path, before, [segment], (name, codec) if codec is not None else None, np.zeros(0, np.int64),
-                parameters=asdict(parameters), trained=_trained(segment),
-            )  # fmt: skip
-            shutil.rmtree(path / BUILD)
+            complete(path, before, parameters, memory_mb=memory_mb, num_threads=num_threads, progress=progress)
+
+
+def complete(
+    path: Path,
+    before: Manifest | None,
+    parameters: Parameters,
+    *,
+    memory_mb: float,
+    num_threads: int,
+    progress: Progress,
+    compressed: Compressed | None = None,
+) -> None:
+    """Makes the index of what was spooled: trains, compresses, merges and commits.
+
+    Args:
+        path: The index directory.
+        before: The manifest until now.
+        parameters: What the index depends on.
+        memory_mb: Bounds the memory for blocks of tokens.
+        num_threads: Threads; the bytes of the index do not depend on them.
+        progress: As for `build`.
+        compressed: Compresses spooled segments in another way than `compress_all`, to the same bytes.
+    """
+    segments = [Segment(entry) for entry in spooled(path)]
+    if not segments:
+        raise ValueError(
+            "No documents came; expected at least one. Check the corpus; an iterator can be read only once: make it "
+            "anew."
+        )
+    block = block_size(segments, memory_mb)
+    codec = _train(path, segments, parameters, block, num_threads, progress)
+    parts = (compressed or compress_all)(path, segments, codec, block, num_threads, progress)
+    name = name_segment(path, before)
+    segment = merge(path, name, parts, codec, segments, keep_embs=parameters.keep_embs, block=block)
+    if codec is not None:
+        codec.save(path / CODECS / name)
+    manifest.commit(
+        path, before, [segment], (name, codec) if codec is not None else None, np.zeros(0, np.int64),
+        parameters=asdict(parameters), trained=_trained(segment),
+    )  # fmt: skip
+    shutil.rmtree(path / BUILD)
 
 
 def _trained(segment: Segment) -> dict[str, int]:
@@ -170,25 +198,31 @@ def begin(path: Path, options: dict[str, Any], *, keep: bool, drop: bool) -> Non
         other = {name: value for name, value in before.items() if options["parameters"][name] != value}
         if other:
             raise ValueError(
-                f"The interrupted build at {path} had other options, {other}; expected the same ones. Give them to "
-                'index.indexer(resume=True, ...), or begin anew with index.indexer(mode="overwrite").'
+                f"The interrupted {found['kind']} at {path} had other options, {other}; expected the same ones. Give "
+                "them beside resume=True, or drop what is stored: index.abandon()."
             )
     (path / BUILD / SPOOL).mkdir(parents=True, exist_ok=True)
     write_synced(path / BUILD / PARAMETERS, json.dumps(options))
 
 
 def _interrupted(path: Path, stored: int, kind: str) -> str:
+    expected, drop = f'mode="{kind}" and resume=True', "index.abandon()"
     if kind == "build":
-        return (
-            f"An interrupted build left {stored} documents at {path}; expected resume=True or "
-            'mode="overwrite". Go on: (index.unseen() >> encoder >> index.indexer(resume=True)).index(corpus). '
-            'Or drop them: index.indexer(mode="overwrite").'
-        )
+        expected, drop = 'resume=True or mode="overwrite"', 'index.indexer(mode="overwrite")'
+    if kind == DISTRIBUTED:
+        expected, drop = "resume=True or overwrite=True", f"{DISTRIBUTED}(corpus, encoder, path, overwrite=True)"
     return (
-        f'An interrupted {kind} left {stored} documents at {path}; expected mode="{kind}" and resume=True. Go on: '
-        f'(index.unseen() >> encoder >> index.indexer(mode="{kind}", resume=True)).index(corpus). Or drop them: '
-        "index.abandon()."
+        f"An interrupted {kind} left {stored} documents at {path}; expected {expected}. Go on: {_go_on(kind)}. Or drop "
+        f"them: {drop}."
     )
+
+
+def _go_on(kind: str) -> str:
+    """The call that goes on with interrupted work."""
+    if kind == DISTRIBUTED:
+        return f"{DISTRIBUTED}(corpus, encoder, path, resume=True)"
+    mode = "" if kind == "build" else f'mode="{kind}", '
+    return f"(index.unseen() >> encoder >> index.indexer({mode}resume=True)).index(corpus)"
 
 
 def interrupted(path: Path) -> dict[str, Any]:
@@ -224,9 +258,14 @@ def _untrained(path: Path, documents: Iterable[Record]) -> Iterator[Record]:
     """Passes documents on; before the first one drops what was trained without them."""
     for i, document in enumerate(documents):
         if i == 0:
-            for folder in (CODEC, CHUNKS):
-                shutil.rmtree(path / BUILD / folder, ignore_errors=True)
+            untrain(path)
         yield document
+
+
+def untrain(path: Path) -> None:
+    """Drops what an interrupted build trained and compressed: more documents have come since."""
+    for folder in (CODEC, CHUNKS):
+        shutil.rmtree(path / BUILD / folder, ignore_errors=True)
 
 
 def block_size(segments: list[Segment], memory_mb: float) -> int:
@@ -261,14 +300,23 @@ def compress_all(
     path: Path, segments: list[Segment], codec: Codec | None, block: int, num_threads: int, progress: Progress
 ) -> list[compress.Part]:
     """Compresses spooled segments, but not those that were compressed before an interruption."""
-    folder = path / BUILD / CHUNKS
-    chunks = [folder / segment.folder.path.name for segment in segments] if codec else []
-    left = [(segment, chunk) for segment, chunk in zip(segments, chunks, strict=False) if not chunk.exists()]
-    for segment, chunk in progress(left, "Compressing", len(chunks) - len(left), len(chunks)):
+    left = uncompressed(path, segments) if codec else []
+    for segment, chunk in progress(left, "Compressing", len(segments) - len(left), len(segments)):
         assert codec is not None
         compress.compress(segment, codec, chunk, block=block, num_threads=num_threads)
-    found: list[Path] | list[None] = chunks or [None] * len(segments)
-    return [compress.Part.spooled(segment, chunk, codec) for segment, chunk in zip(segments, found, strict=True)]
+    return spooled_parts(path, segments, codec)
+
+
+def uncompressed(path: Path, segments: list[Segment]) -> list[tuple[Segment, Path]]:
+    """The spooled segments that are still to be compressed, each with the folder for it."""
+    chunks = ((segment, path / BUILD / CHUNKS / segment.folder.path.name) for segment in segments)
+    return [(segment, chunk) for segment, chunk in chunks if not chunk.exists()]
+
+
+def spooled_parts(path: Path, segments: list[Segment], codec: Codec | None) -> list[compress.Part]:
+    """What is merged: spooled segments with their compressed tokens, where there are any."""
+    chunks = [path / BUILD / CHUNKS / segment.folder.path.name if codec else None for segment in segments]
+    return [compress.Part.spooled(segment, chunk, codec) for segment, chunk in zip(segments, chunks, strict=True)]
 
 
 def merge(
@@ -303,10 +351,8 @@ def finishing(path: Path) -> Iterator[None]:
         if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
             raise
         stored, kind = sum(len(Segment(entry)) for entry in spooled(path)), interrupted(path).get("kind", "build")
-        mode = "" if kind == "build" else f'mode="{kind}", '
         raise OSError(
             errno.ENOSPC,
-            f"The disk is full; {stored} documents are stored safely. Free some space and go on: "
-            f"(index.unseen() >> encoder >> index.indexer({mode}resume=True)).index(corpus)",
+            f"The disk is full; {stored} documents are stored safely. Free some space and go on: {_go_on(kind)}",
             str(path),
         ) from error

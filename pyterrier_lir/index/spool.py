@@ -153,13 +153,13 @@ class SeenDocnos:
         self.current.add(docno)
 
     def next_segment(self, segment: Segment, deleted: Docids | None = None) -> None:
-        """The docnos since the last call now lie in a finished segment; those of deleted documents are free."""
+        """The docnos of a segment now lie in a file; those of deleted documents are free."""
         hashes = np.array([_hash(docno) for docno in segment.docnos], dtype=np.uint64)
         hashes = np.sort(hashes if deleted is None else np.delete(hashes, deleted))
+        self.current.difference_update(segment.docnos)
         del segment.docnos  # cached; read again only where a hash agrees
         self.segments.append(segment)
         self.hashes.append(hashes)
-        self.current = set()
 
     def _stored(self, docno: str) -> bool:
         value = np.uint64(_hash(docno))

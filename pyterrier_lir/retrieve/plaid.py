@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +101,13 @@ class Plaid(Retriever):
     """
 
     LABEL = "PLAID"
-    STATS = ("plaid_candidates", "plaid_scored", "plaid_candidates_ms", "plaid_interaction_ms", "plaid_scoring_ms")
+    STATS: ClassVar[tuple[str, ...]] = (
+        "plaid_candidates",
+        "plaid_scored",
+        "plaid_candidates_ms",
+        "plaid_interaction_ms",
+        "plaid_scoring_ms",
+    )
     SCORED = "plaid_scored"
 
     def __init__(

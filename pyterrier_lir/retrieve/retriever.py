@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -28,11 +28,15 @@ Scores = npt.NDArray[np.float32]
 
 
 class Found(NamedTuple):
-    """The results of one query, best first, and what they cost: the values of the retriever's ``STATS``."""
+    """The results of one query, best first, and what they cost: the values of the retriever's ``STATS``.
+
+    ``docnos`` are None where the store knows the names of the docids.
+    """
 
     docids: Docids
     scores: Scores
     stats: Sequence[float]
+    docnos: Sequence[str] | None = None
 
 
 class Retriever(LirTransformer):
@@ -74,12 +78,12 @@ class Retriever(LirTransformer):
         found = self.retrieve_all(store, asked, wanted) if asked else []
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
-        docnos = store.names(np.concatenate([np.zeros(0, np.int64), *(result.docids for result in found)]))
-        end = 0
+        unnamed = [np.zeros(0, np.int64), *(one.docids for one in found if one.docnos is None)]
+        names = iter(store.names(np.concatenate(unnamed)) if len(unnamed) > 1 else [])
         for query, result in zip(asked, found, strict=True):
-            start, end = end, end + len(result.docids)
+            docnos = list(islice(names, len(result.docids))) if result.docnos is None else result.docnos
             for row in query.rows:
-                hits[row] = docnos[start:end], result.scores
+                hits[row] = docnos, result.scores
                 stats[row] = result.stats
         if self.stats:
             inp = inp.assign(**dict(zip(self.STATS, stats.T, strict=True)))

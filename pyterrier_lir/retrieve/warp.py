@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +114,7 @@ class Warp(Retriever):
     """
 
     LABEL = "WARP"
-    STATS = ("warp_tokens", "warp_docs", "warp_select_ms", "warp_scan_ms", "warp_reduce_ms")
+    STATS: ClassVar[tuple[str, ...]] = ("warp_tokens", "warp_docs", "warp_select_ms", "warp_scan_ms", "warp_reduce_ms")
     SCORED = "warp_docs"
 
     def __init__(

@@ -1,4 +1,4 @@
-"""An index and a file of texts as a search tool: what ``python -m pyterrier_lir serve`` serves."""
+"""An index and a file of texts as a search tool: what ``python -m pyterrier_lir mcp`` serves."""
 
 from __future__ import annotations
 
