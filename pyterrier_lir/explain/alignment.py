@@ -177,9 +177,9 @@ class TextExplain(LirTransformer):
     ``query_encoder``, and the eight columns of `pyterrier_lir.explain.Explain`: ``match_matrix`` (float32 ``(n, m)``),
     ``match_pos`` (int32 ``(n,)``), ``match_sim`` and ``match_share`` (float32 ``(n,)``), ``match_exact`` (bool
     ``(n,)``), ``query_words`` and ``doc_words`` (lists of n and m strings), ``doc_patches`` (int32 ``(m,)``). Of these
-    rows `highlight` shows the text itself, by two more columns: ``doc_spans`` (int32 ``(m, 2)``), the first character of
-    each document row's token and the one behind its last, (-1, -1) where it stands for none, and ``doc_text``, in which
-    they count.
+    rows `highlight` shows the text itself, by two more columns: ``doc_spans`` (int32 ``(m, 2)``), the first character
+    of each document row's token and the one behind its last, (-1, -1) where it stands for none, and ``doc_text``, in
+    which they count.
 
     Args:
         encoder: Encodes queries and documents, and knows the words.
