@@ -338,7 +338,7 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.encode.late_chunking import Passages
     from pyterrier_lir.encode.page_model import PageDocEncoder
     from pyterrier_lir.encode.video import VideoEncoder
-    from pyterrier_lir.explain.alignment import Explain, TextExplain
+    from pyterrier_lir.explain.alignment import Explain, PageExplain, TextExplain
     from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
     from pyterrier_lir.index.unseen import Unseen
     from pyterrier_lir.pages import PdfPages, VideoFrames
@@ -359,7 +359,7 @@ def test_repr_rebuilds(case):
     classes = [
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
-        QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
+        QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, PageExplain, TextExplain,
         Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving, lir.LateChunking, Passages,
         lir.agents.QueryRewrite, lir.feedback.MeanWeighting, lir.ToyPageEncoder, PageDocEncoder, PageScorer,
         VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames, ShardedExhaustive, ShardedMaxSim, ShardedPlaid,

@@ -35,7 +35,7 @@ DELEGATES = {
     FACE: {"encode"},
     "encode/late_interaction.py": {"feedback"},
     "encode/base.py": {"rerank", "explain"},
-    "encode/page_model.py": {"rerank"},
+    "encode/page_model.py": {"rerank", "explain"},
 }
 ANYTHING = {  # may import all; nobody imports them
     "experiment", "datasets", "train", "agents", "adapters", "distributed", "peers", "serve", "__main__",

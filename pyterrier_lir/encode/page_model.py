@@ -89,6 +89,12 @@ class PageModel(Encoder):
 
         return PageScorer(self, num_threads=num_threads)
 
+    def explain(self) -> pt.Transformer:
+        """Says which patch of each page matched which query token. See `pyterrier_lir.explain.alignment.PageExplain`."""
+        from pyterrier_lir.explain.alignment import PageExplain
+
+        return PageExplain(self)
+
     def video_encoder(self) -> VideoEncoder:
         """Adds ``doc_embs`` to rows with ``frames``. See `pyterrier_lir.encode.video.VideoEncoder`."""
         from pyterrier_lir.encode.video import VideoEncoder

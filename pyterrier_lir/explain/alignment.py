@@ -219,3 +219,23 @@ class TextExplain(LirTransformer):
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
         """Rows are explained one by one: cut first, explain what is left."""
         return pt.RankCutoff(k) >> self
+
+
+class PageExplain(TextExplain):
+    """Explains pages that come as images: encodes both sides, then does as `pyterrier_lir.explain.Explain`.
+
+    Expected columns: ``qid``, ``query``, ``docno``, and the encoder's image field; ``query_weights`` is honoured if it
+    is there. Output: as of `TextExplain`, with ``doc_grid`` and without ``doc_spans`` and ``doc_text``.
+
+    Args:
+        encoder: Encodes queries and pages.
+    """
+
+    LABEL = "Page Explain"
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Encodes and aligns the query and the page of every row."""
+        with frames.validated(inp, self) as v:
+            v.result_frame(["query", *self.encoder.text_fields()])
+        encoded = self.encoder.doc_encoder().transform(self.encoder.query_encoder().transform(inp))
+        return Explain(encoder=self.encoder).transform(encoded)
