@@ -359,11 +359,11 @@ def test_repr_rebuilds(case):
     classes = [
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
-        QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, PageExplain, TextExplain,
+        QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
         Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving, lir.LateChunking, Passages,
         lir.agents.QueryRewrite, lir.feedback.MeanWeighting, lir.ToyPageEncoder, PageDocEncoder, PageScorer,
         VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames, ShardedExhaustive, ShardedMaxSim, ShardedPlaid,
-        ShardedWarp,
+        ShardedWarp, PageExplain,
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

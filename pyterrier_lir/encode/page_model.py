@@ -90,7 +90,7 @@ class PageModel(Encoder):
         return PageScorer(self, num_threads=num_threads)
 
     def explain(self) -> pt.Transformer:
-        """Says which patch of each page matched which query token. See `pyterrier_lir.explain.alignment.PageExplain`."""
+        """Which patch of each page matched which query token. See `pyterrier_lir.explain.alignment.PageExplain`."""
         from pyterrier_lir.explain.alignment import PageExplain
 
         return PageExplain(self)
