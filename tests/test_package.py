@@ -34,7 +34,7 @@ def test_signatures_that_the_api_page_shows():
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    rooms = {"experiment", "explain", "feedback", "reduce", "rerank"}
+    rooms = {"experiment", "explain", "feedback", "reduce", "rerank", "train"}
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:
         assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"
