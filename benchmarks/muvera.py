@@ -49,6 +49,12 @@ def systems(index: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     for ann, cost in (("pq", 640), ("hnsw", 10_500)):
         named = {"values": 5120, "ann": ann, "center": True, "bytes": cost}
         yield named, index.muvera(k_sim=k_sim, d_proj=d_proj, ann=ann, num_threads=1)
+    for ann, cost in (("flat", 1282), ("pq", 81)):
+        hidden = 512 if ann == "flat" else 519  # 641 values, or 648, which are parts of 8
+        yield (
+            {"values": 129 + hidden, "ann": f"LEMUR, {ann}", "bytes": cost},
+            index.lemur(hidden=hidden, ann=ann, num_threads=1),
+        )
 
 
 def share(ranking: Any, exact: dict[str, set[str]]) -> float:
@@ -213,7 +219,7 @@ def report(searched: list[dict[str, Any]], encoded: list[dict[str, Any]], load: 
     for dataset in dict.fromkeys(row["dataset"] for row in searched):
         part = [row for row in searched if row["dataset"] == dataset]
         table = [
-            [f"{row['values']}, {row['ann']}{', centred' if row['center'] else ''}", str(row["bytes"]),
+            [f"{row['values']}, {row['ann']}{', centred' if row.get('center') else ''}", str(row["bytes"]),
              *(f"{row[f'share@{n}']:.3f}" for n in DEPTHS), *(f"{row[f'ms@{n}']:.1f}" for n in DEPTHS)]
             for row in part if "values" in row
         ]  # fmt: skip

@@ -123,6 +123,16 @@ def test_the_same_bytes_on_any_number_of_threads(tmp_path, topics):
     assert trees[0] == trees[1] and any("lemur" in name for name in trees[0])
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_in_blocks_every_document_has_its_vector(index, topics, tmp_path, monkeypatch, threads):
+    whole = index.lemur(**SMALL)(topics)
+    monkeypatch.setattr(lemur, "TOKENS", 100)
+    small = build(tmp_path / "i", documents(300, longest=20), keep_embs=True)
+    found = small.lemur(num_threads=threads, **SMALL)(topics)
+    pd.testing.assert_frame_equal(found[["qid", "docno", "rank"]], whole[["qid", "docno", "rank"]])
+    np.testing.assert_allclose(found["score"], whole["score"], atol=1e-3)
+
+
 def test_new_documents_are_regressed_and_features_stay(tmp_path, topics):
     index = build(tmp_path / "i", documents(80, longest=10))
     retriever = index.lemur(**SMALL)

@@ -54,6 +54,16 @@ def test_examples_are_drawn_from_each_querys_negatives(data):
     assert repeated["negative_1"] == repeated["negative_2"] == [CORPUS[9]["text"]] * 6
 
 
+def test_a_query_without_negatives_borrows_those_of_others(data):
+    few = data[(data["qid"] != "q0") | (data["label"] > 0)]
+    made = train_data.examples(few, negatives=3, scores=False, seed=0)
+    borrowed = {made[name][0] for name in ("negative_1", "negative_2", "negative_3")}
+    assert made["query"][0] == "apple chess" and CORPUS[0]["text"] not in borrowed
+    assert borrowed <= {document["text"] for document in CORPUS[1:]}
+    with pytest.raises(ValueError, match=r"1 queries have no negative .q0.; expected"):
+        train_data.examples(few.assign(score=1.0), negatives=3, scores=True, seed=0)
+
+
 def test_wrong_data_are_refused(run, data):
     with pytest.raises(ValueError, match=r"no score; expected qid, .*Score it with a teacher: data = teacher\(data\)"):
         run(loss=KLDivergence())

@@ -29,6 +29,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -217,7 +218,7 @@ class Regressed:
         """Docids and vectors; as many blocks as threads are in memory at once."""
         blocks = self._store.blocks(TOKENS, self._parts)
         with one_thread(), ThreadPoolExecutor(self._threads) as pool:
-            while taken := [block for block, _ in zip(blocks, range(self._threads), strict=False)]:
+            while taken := list(islice(blocks, self._threads)):
                 made = pool.map(lambda block: self._learned.documents(block[1]), taken)
                 yield from ((docids, found) for (docids, _), found in zip(taken, made, strict=True))
 

@@ -71,7 +71,8 @@ def examples(data: pd.DataFrame, *, negatives: int, scores: bool, seed: int) -> 
 
     Args:
         data: Rows of `COLUMNS`, and ``score`` where scores are asked for.
-        negatives: How many for each example; where a query has fewer, they repeat.
+        negatives: How many for each example; where a query has fewer, they repeat, and where it has none, they are
+            those of other queries, unless scores are asked for.
         scores: Whether ``label`` lists the teacher's scores of the example's documents, the positive first.
         seed: Of the draw.
 
@@ -96,6 +97,9 @@ def draw(data: pd.DataFrame, *, negatives: int, scores: bool, seed: int) -> list
     relevant = (data["label"] > 0).to_numpy()
     for qid, rows in data.groupby("qid", sort=False).indices.items():
         bad = rows[~relevant[rows]]
+        if negatives and not len(bad) and not scores:  # a teacher has not scored others' documents for this query
+            own = data["docno"].isin(data["docno"].iloc[rows]).to_numpy()
+            bad = np.flatnonzero(~relevant & ~own)
         if negatives and not len(bad):
             lonely.append(str(qid))
             continue
