@@ -206,6 +206,8 @@ def shown(row: dict[str, Any], name: str) -> str:
     value = row[name]
     if isinstance(value, str):
         return value
+    if name == "p" and value < 0.001:
+        return "< 0.001"
     digits = {"MB": 1, "ms": 1, "CPU s": 0, "vectors a page": 0}.get(name, 3)
     return "" if value != value else f"{value:,.{digits}f}"
 

@@ -127,10 +127,10 @@ def _document(pdf: Any, password: str | None) -> Iterator[Any]:
     Raises:
         PageError: If it cannot be opened; the docno is the caller's to add.
     """
-    pdfium = _pdfium()
+    source, pdfium = _source(pdf), _pdfium()
     with _lock:
         try:
-            document = pdfium.PdfDocument(_source(pdf), password=password)
+            document = pdfium.PdfDocument(source, password=password)
         except pdfium.PdfiumError as error:
             raise PageError(_refused(str(error), pdf, password)) from error
         try:

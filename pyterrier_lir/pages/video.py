@@ -76,9 +76,9 @@ def sample_frames(path: str | PathLike[str], num_frames: int, size: int) -> tupl
     Raises:
         PageError: If there is no such file, or it is no video.
     """
-    av = _av()
     if not Path(path).is_file():
         raise PageError(f"there is no file {str(path)!r}; expected a video. Check the path.")
+    av = _av()
     try:
         wanted = chosen(_count(av, path), num_frames)
         with av.open(str(path)) as container:
