@@ -44,7 +44,7 @@ import pandas as pd
 from mdtable import markdown
 
 import pyterrier_lir as lir
-from pyterrier_lir.index.store import spooled
+from pyterrier_lir.index.spool import spooled
 
 RESULTS = Path(__file__).parent / "results"
 DIM, DOCUMENTS, KILLS, READERS, SECONDS = 64, 400, 40, 20, 20

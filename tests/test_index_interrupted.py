@@ -83,7 +83,7 @@ def test_only_the_rest_is_encoded_again(tmp_path):
 
 def _finished(index):
     from pyterrier_lir.index.segment import Segment
-    from pyterrier_lir.index.store import spooled
+    from pyterrier_lir.index.spool import spooled
 
     return [Segment(entry) for entry in spooled(index.path)]
 

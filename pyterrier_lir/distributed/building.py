@@ -29,8 +29,7 @@ from pyterrier_lir.index.codec import Codec
 from pyterrier_lir.index.indexer import progress_bar
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.spool import Kind, Record, SeenDocnos, Spool
-from pyterrier_lir.index.store import BUILD, SPOOL, spooled
+from pyterrier_lir.index.spool import BUILD, SPOOL, Kind, Record, SeenDocnos, Spool, spooled
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.kmeans import Progress

@@ -10,6 +10,7 @@ _HOMES = {
     "Outcome": "run",
     "bm25": "first_stage",
     "difference_plot": "differences",
+    "estimate": "estimating",
     "measure": "measuring",
     "open_collection": "collection",
     "p_mrr": "instructions",
@@ -22,13 +23,14 @@ _HOMES = {
 }
 
 __all__ = [
-    "Measured", "Outcome", "bm25", "difference_plot", "measure", "open_collection", "p_mrr", "pareto_front",
+    "Measured", "Outcome", "bm25", "difference_plot", "estimate", "measure", "open_collection", "p_mrr", "pareto_front",
     "parse_systems", "run_experiment", "sweep", "table", "tradeoff_plot",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from pyterrier_lir.experiment.collection import open_collection
     from pyterrier_lir.experiment.differences import difference_plot
+    from pyterrier_lir.experiment.estimating import estimate
     from pyterrier_lir.experiment.first_stage import bm25
     from pyterrier_lir.experiment.instructions import p_mrr
     from pyterrier_lir.experiment.measuring import Measured, measure

@@ -29,8 +29,7 @@ from pyterrier_lir.index.files import write_synced
 from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS, Manifest
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.spool import Record, Spool
-from pyterrier_lir.index.store import BUILD, SPOOL, spooled
+from pyterrier_lir.index.spool import BUILD, SPOOL, Record, Spool, spooled
 
 LOGGER = logging.getLogger(__name__)
 PARAMETERS = "parameters.json"

@@ -17,8 +17,8 @@ from pyterrier_lir.columns import Docids
 from pyterrier_lir.index import build, compress, manifest
 from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.spool import Kind, Record, Spool
-from pyterrier_lir.index.store import BUILD, SPOOL, Store, spooled
+from pyterrier_lir.index.spool import BUILD, SPOOL, Kind, Record, Spool, spooled
+from pyterrier_lir.index.store import Store
 
 
 def add(

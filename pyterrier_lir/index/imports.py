@@ -22,8 +22,8 @@ from pyterrier_lir.index.foreign import DOCNOS, ForeignFolder, kind_of, levels_o
 from pyterrier_lir.index.kmeans import Progress, grouped
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS
 from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.spool import BUILD, spooled
 from pyterrier_lir.index.stanford import StanfordFolder
-from pyterrier_lir.index.store import BUILD, spooled
 from pyterrier_lir.ragged import Ragged
 
 BLOCK = 1 << 14  # tokens that are converted at once

@@ -9,7 +9,8 @@ from pyterrier_lir.facts import megabytes
 from pyterrier_lir.index import files, fit
 from pyterrier_lir.index.manifest import DERIVED
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.store import Store, spooled
+from pyterrier_lir.index.spool import spooled
+from pyterrier_lir.index.store import Store
 
 COUNTS = ("documents", "deleted", "tokens", "dim", "encoder", "centroids", "nbits", "keep_embs")
 

@@ -14,6 +14,9 @@ from pyterrier_lir import columns
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.index.segment import Segment, SegmentWriter
 
+BUILD = "build"  # the folder of what an unfinished build or addition has stored so far
+SPOOL = "spool"
+
 Record = dict[str, Any]
 UNIT = 0.01  # vectors whose norm is within this of 1 have unit length: bfloat16 and float16 round that much
 
@@ -202,3 +205,9 @@ def _half(embs: columns.Floats) -> npt.NDArray[np.float16]:
 
 def _hash(docno: str) -> int:
     return int.from_bytes(hashlib.blake2b(docno.encode(), digest_size=8).digest(), "little")
+
+
+def spooled(path: Path) -> list[Path]:
+    """The finished segments that an unfinished build or addition left, in the order in which they were written."""
+    folder = path / BUILD / SPOOL
+    return sorted(entry for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []

@@ -20,14 +20,12 @@ from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
 from pyterrier_lir.index.manifest import CODECS, DERIVED, SEGMENTS, small_files
 from pyterrier_lir.index.segment import Segment
+from pyterrier_lir.index.spool import spooled
 from pyterrier_lir.index.subset import Subset
 from pyterrier_lir.index.token_stats import TokenStats
 from pyterrier_lir.ragged import Ragged
 
 T = TypeVar("T")
-
-BUILD = "build"  # what an unfinished build or addition has stored so far
-SPOOL = "spool"
 
 
 class Store:
@@ -325,12 +323,6 @@ class Store:
 
     def _examples(self) -> str:
         return ", ".join(repr(self.docno(docid)) for docid in self.live_docids[:3].tolist())
-
-
-def spooled(path: Path) -> list[Path]:
-    """The finished segments that an unfinished build or addition left, in the order in which they were written."""
-    folder = path / BUILD / SPOOL
-    return sorted(entry for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
 
 
 def _open(path: Path) -> tuple[dict[str, Any], list[Segment], Codec | None, Docids]:

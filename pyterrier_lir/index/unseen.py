@@ -10,7 +10,8 @@ import pyterrier as pt
 from pyterrier_lir.index import manifest
 from pyterrier_lir.index.build import interrupted
 from pyterrier_lir.index.segment import Segment
-from pyterrier_lir.index.store import Store, spooled
+from pyterrier_lir.index.spool import spooled
+from pyterrier_lir.index.store import Store
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
