@@ -54,7 +54,7 @@ HEAVY = {
     "PIL": {"pages", "encode", "explain", "datasets"},
     "pypdfium2": {"pages"},
     "av": {"pages"},
-    "pyarrow": {"datasets"},
+    "pyarrow": {"datasets", "peers"},
     "ir_datasets": {"datasets", "experiment"},
     "ray": {"distributed"},
     "qdrant_client": {"peers"},

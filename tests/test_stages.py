@@ -6,7 +6,7 @@ import numpy as np
 import pyterrier as pt
 import pytest
 from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
-from test_contract import CASES
+from cases import CASES
 
 RETRIEVERS = [
     "exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "lemur", "sharded-exhaustive", "sharded-plaid",
