@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pyterrier as pt
 import pytest
-from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
 from cases import CASES
+from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
 
 RETRIEVERS = [
     "exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "lemur", "sharded-exhaustive", "sharded-plaid",

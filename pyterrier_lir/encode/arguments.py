@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from pyterrier_lir.encode import backends, checkpoint
 
 if TYPE_CHECKING:
+    from sentence_transformers import MultiVectorEncoder
+
     from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
 
 
@@ -38,3 +40,21 @@ def check(encoder: LateInteractionEncoder) -> None:
         )
     if {"dtype", "torch_dtype"} & set(encoder.model_kwargs or ()):
         raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
+
+
+def check_dim(encoder: LateInteractionEncoder, model: MultiVectorEncoder) -> None:
+    """Refuses a loaded model that has not the dimensions that are expected.
+
+    Raises:
+        ValueError: With the way to have them.
+    """
+    width = model.get_embedding_dimension()
+    if encoder.dim is None or encoder.dim == width:
+        return
+    if encoder.model == checkpoint.MINILM:
+        remedy = f"Give dim=None, {width}, or at most {checkpoint.MINILM_AXES}"
+    elif checkpoint.has_projection(model):
+        remedy = "Give dim=None, and shorten the vectors with Truncate"
+    else:
+        remedy = "Give dim=None, or make a checkpoint of that width with LateInteractionEncoder.adapt()"
+    raise ValueError(f"dim={encoder.dim}, but the checkpoint {encoder.model!r} has {width} dimensions. {remedy}.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib
+import json
 import logging
 import tempfile
 import warnings
@@ -23,8 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import pyterrier as pt
 
+from pyterrier_lir.encode import checkpoint
+
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
+
+    from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
 
 LOGGER = logging.getLogger(__name__)
 BACKENDS = ("torch", "onnx", "openvino")
@@ -58,24 +63,26 @@ def check(backend: str, quantized: bool) -> None:
             ) from error
 
 
-def replace(model: MultiVectorEncoder, backend: str, *, quantized: bool, identity: str, num_threads: int) -> None:
+def replace(model: MultiVectorEncoder, encoder: LateInteractionEncoder) -> None:
     """Puts an exported backbone in the place of a model's own, in place.
 
     Args:
         model: In float32 on the processor; its first module is a transformer that takes token ids.
-        backend: ``"onnx"`` or ``"openvino"``.
-        quantized: Whether its weights have 8 bits.
-        identity: What tells the checkpoint from others; the export is kept under a name that is made of it.
-        num_threads: Threads of a forward pass.
+        encoder: Names checkpoint, backend and quantisation. Threads of a forward pass are torch's.
 
     Raises:
         ValueError: If the backbone cannot be exported, or gives other vectors than it did.
     """
+    import torch
+
     original = model[0].model
     inputs = list(model[0].tokenizer(SAMPLE[0]).keys())
-    path = exported(original, model[0].tokenizer, inputs, quantized=quantized, identity=identity)
-    run = {"onnx": _onnx_session, "openvino": _openvino_session}[backend](path, num_threads)
-    if not quantized:
+    # All that the backbone depends on; lengths, prompts and projection come after it or before.
+    facts = [checkpoint.identity(encoder.model, encoder.revision, None), encoder.model_kwargs, encoder.language]
+    identity = json.dumps(facts, sort_keys=True, default=str)
+    path = exported(original, model[0].tokenizer, inputs, quantized=encoder.quantized, identity=identity)
+    run = {"onnx": _onnx_session, "openvino": _openvino_session}[encoder.backend](path, torch.get_num_threads())
+    if not encoder.quantized:
         _compare(original, model[0].tokenizer, run, path)
     model[0].model = _module(original.config, inputs, run)
 

@@ -255,6 +255,13 @@ def identity(name: str, revision: str | None, dim: int | None) -> str:
     return f"{name}@{commit[1] if commit else revision}"
 
 
+def short_name(name: str, model: MultiVectorEncoder) -> str:
+    """A checkpoint's name for fingerprints; a folder may be renamed, so it goes by its architecture."""
+    if Path(name).is_dir() and name != MINILM:
+        return str(model[0].config.model_type)
+    return name.rsplit("/", 1)[-1].lower()
+
+
 def minilm_folder() -> Path:
     """The folder of the packaged all-MiniLM-L6-v2, its weights verified.
 

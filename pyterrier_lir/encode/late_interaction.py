@@ -225,7 +225,7 @@ class LateInteractionEncoder(Encoder):
                 *([f"{self.backend}, 8 bits"] if self.quantized else []),
             ]
             digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-            self._fingerprint = f"{self._short_name()}-{self.embedding_dim}-{digest[:8]}"
+            self._fingerprint = f"{checkpoint.short_name(self.model, model)}-{self.embedding_dim}-{digest[:8]}"
         return self._fingerprint
 
     @property
@@ -253,13 +253,13 @@ class LateInteractionEncoder(Encoder):
             )
             if self.model == checkpoint.MINILM and self.dim is not None and self.dim <= checkpoint.MINILM_AXES:
                 checkpoint.project(model, checkpoint.minilm_pca(self.dim))
-            self._check_dim(model)
+            arguments.check_dim(self, model)
             checkpoint.set_lengths(model, self.query_length, self.document_length)
             checkpoint.set_language(model, self.language)
             instructions.set_template(model, (self.prompts or {}).get("instruction"))
             checkpoint.set_dtype(model, self.dtype if self.backend == "torch" else "float32", self._devices(model))
             if self.backend != "torch":
-                self._export(model)
+                backends.replace(model, self)
             if isinstance(self.device, list):
                 self._pool = model.start_multi_process_pool(self.device)
                 weakref.finalize(self, model.stop_multi_process_pool, self._pool)
@@ -393,33 +393,5 @@ class LateInteractionEncoder(Encoder):
                 yield from zip(batch, outputs, strict=True)
                 progress.update(len(batch))
 
-    def _export(self, model: MultiVectorEncoder) -> None:
-        import torch
-
-        # The whole checkpoint but the lengths, prompts and projection that this encoder gives it.
-        identity = [checkpoint.identity(self.model, self.revision, None), self.model_kwargs]
-        identity += [self.language] if self.language else []
-        name = json.dumps(identity, sort_keys=True, default=str)
-        count = torch.get_num_threads()
-        backends.replace(model, self.backend, quantized=self.quantized, identity=name, num_threads=count)
-
-    def _short_name(self) -> str:
-        """The model's name for the fingerprint; a folder may be renamed, so it goes by its architecture."""
-        if Path(self.model).is_dir() and self.model != checkpoint.MINILM:
-            return str(self.load()[0].config.model_type)
-        return self.model.rsplit("/", 1)[-1].lower()
-
     def _devices(self, model: MultiVectorEncoder) -> list[str]:
         return self.device if isinstance(self.device, list) else [str(model.device)]
-
-    def _check_dim(self, model: MultiVectorEncoder) -> None:
-        width = model.get_embedding_dimension()
-        if self.dim is None or self.dim == width:
-            return
-        if self.model == checkpoint.MINILM:
-            remedy = f"Give dim=None, {width}, or at most {checkpoint.MINILM_AXES}"
-        elif checkpoint.has_projection(model):
-            remedy = "Give dim=None, and shorten the vectors with Truncate"
-        else:
-            remedy = "Give dim=None, or make a checkpoint of that width with LateInteractionEncoder.adapt()"
-        raise ValueError(f"dim={self.dim}, but the checkpoint {self.model!r} has {width} dimensions. {remedy}.")
