@@ -16,6 +16,7 @@ import pyterrier as pt
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode import backends, checkpoint
 from pyterrier_lir.encode.base import Encoded, Encoder, check_texts
+from pyterrier_lir.encode.rows import is_pooled, real_rows
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -183,15 +184,7 @@ class LateInteractionEncoder(Encoder):
         return encoder
 
     def to_pylate(self, folder: str | PathLike[str]) -> None:
-        """Writes the checkpoint as PyLate keeps it, which it and sentence-transformers load. Loads the model.
-
-        Args:
-            folder: Where it will be; it must not exist.
-
-        Raises:
-            FileExistsError: If the folder exists.
-            ValueError: If the model has what PyLate has not, such as vectors that are no tokens.
-        """
+        """Writes the checkpoint as PyLate keeps it, into a new folder; see ``encode.pylate``."""
         from pyterrier_lir.encode import pylate
 
         pylate.export(self.load(), Path(folder))
@@ -335,7 +328,7 @@ class LateInteractionEncoder(Encoder):
         encoded = [Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))] * len(texts)
         order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: -len(texts[i]))
         encode = model.encode_query if task == "query" else model.encode_document
-        pooled = _is_pooled(model, task)
+        pooled = is_pooled(model, task)
         step = self.batch_size * (len(self.device) if isinstance(self.device, list) else 1)
         with pt.tqdm(total=len(order), unit=" texts", desc="Encoding", disable=not self.verbose) as progress:
             for start in range(0, len(order), step):
@@ -350,7 +343,7 @@ class LateInteractionEncoder(Encoder):
                     chunk_size=self.batch_size,
                 )
                 for i, output in zip(batch, outputs, strict=True):
-                    encoded[i] = _real_rows(output, pooled)
+                    encoded[i] = real_rows(output, pooled)
                 progress.update(len(batch))
         return encoded
 
@@ -404,18 +397,3 @@ class LateInteractionEncoder(Encoder):
             raise ValueError(f"prompts for {sorted(unknown)}; expected the keys 'query' and 'document' only.")
         if {"dtype", "torch_dtype"} & set(self.model_kwargs or ()):
             raise ValueError("model_kwargs holds a dtype; give it as the argument dtype instead.")
-
-
-def _is_pooled(model: MultiVectorEncoder, task: str) -> bool:
-    from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling
-
-    return any(isinstance(module, BaseTokenPooling) and module.applies_to(task) for module in model)
-
-
-def _real_rows(output: dict[str, Any], pooled: bool) -> Encoded:
-    """Selects the rows that count; selecting copies, so that the padded batch can be freed."""
-    mask = output["attention_mask"].bool()
-    embs = output["token_embeddings"][mask].cpu().numpy()
-    if pooled:
-        return Encoded(embs, np.full(len(embs), -1, dtype=np.int32))
-    return Encoded(embs, output["input_ids"][mask].cpu().numpy().astype(np.int32))
