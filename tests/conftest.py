@@ -13,7 +13,7 @@ pytest_plugins = [
     "kernel_arrays",
     "little",
     "tiny_checkpoints",
-    "training",
+    "trainable",
     "uses",
 ]  # files beside this with fixtures
 

@@ -272,3 +272,23 @@ def test_one_vector_is_the_mean_at_unit_length(kits):
 
     one = kits("limit").mean(np.array([[1, 0], [0, 1]], np.float32))
     assert one.tolist() == [[pytest.approx(0.5**0.5), pytest.approx(0.5**0.5)]]
+
+
+def test_the_training_page_by_hand(kits, tmp_path):
+    training = kits("training")
+    assert training.holm([0.04, 0.01, 0.5]) == [pytest.approx(0.08), pytest.approx(0.03), 0.5]
+    folder = tmp_path / "here" / "steps5"
+    folder.mkdir(parents=True)
+    row = {"seed": 0, "minutes": 2.0, "curve": [[0, 0.25], [5, 0.5]]}
+    scores = {
+        "untrained-0": {"a": 0.0, "b": 0.5, "c": 0.25},
+        "KL-0": {"a": 0.5, "b": 0.75, "c": 0.5},
+        "KL-1": {"a": 0.0, "b": 0.75, "c": 0.5},
+    }
+    for name, values in scores.items():
+        kept = {**row, "recipe": name.partition("-")[0], "here": values}
+        (folder / f"{name}.json").write_text(json.dumps(kept))
+    text = training.page(tmp_path)
+    # Differences of the seeds' means: 1/4 for each query, so p is 0.
+    assert "| KL | 2 | 2.0 | 0.5000 (0.5833, 0.4167) | +0.2500 | 0 |" in text
+    assert "| untrained |  |  | 0.2500 |  |  |" in text and "KL: 0.250 at step 0, 0.500 at step 5." in text

@@ -9,7 +9,7 @@ import pandas as pd
 import pyterrier as pt
 import pytest
 from pyterrier.measures import RR, nDCG
-from training import CORPUS, EVERYTHING, QRELS, SCHEDULE, TOPICS, same, weights
+from trainable import CORPUS, EVERYTHING, QRELS, SCHEDULE, TOPICS, same, weights
 
 import pyterrier_lir as lir
 from pyterrier_lir.train import Contrastive, Dev, Hierarchical, KLDivergence, Schedule, resume

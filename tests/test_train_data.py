@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyterrier.measures import RR
-from training import CORPUS, EVERYTHING, QRELS, SCHEDULE, TOPICS
+from trainable import CORPUS, EVERYTHING, QRELS, SCHEDULE, TOPICS
 
 from pyterrier_lir.train import Contrastive, Dev, KLDivergence, MarginMSE, mine, without
 from pyterrier_lir.train import data as train_data

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pyterrier.measures import RR
-from training import QRELS, TOPICS
+from trainable import QRELS, TOPICS
 
 from pyterrier_lir.train import (
     Clusters,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from training import CORPUS, TOPICS
+from trainable import CORPUS, TOPICS
 
 import pyterrier_lir as lir
 from pyterrier_lir.train import Clusters, ConstantSpace, Contrastive, Hierarchical, Schedule

@@ -191,15 +191,7 @@ class LateInteractionEncoder(Encoder):
         return encoder
 
     def to_pylate(self, folder: str | PathLike[str]) -> None:
-        """Writes the checkpoint as PyLate keeps it, which it and sentence-transformers load. Loads the model.
-
-        Args:
-            folder: Where it will be; it must not exist.
-
-        Raises:
-            FileExistsError: If the folder exists.
-            ValueError: If the model has what PyLate has not, such as vectors that are no tokens.
-        """
+        """Writes the checkpoint as PyLate keeps it, into a new folder; see ``encode.pylate``."""
         from pyterrier_lir.encode import pylate
 
         pylate.export(self.load(), Path(folder))
