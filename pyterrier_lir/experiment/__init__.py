@@ -22,8 +22,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Measured", "Outcome", "bm25", "difference_plot", "estimate", "measure", "open_collection", "pareto_front", "parse_systems",
-    "run_experiment", "sweep", "table", "tradeoff_plot",
+    "Measured", "Outcome", "bm25", "difference_plot", "estimate", "measure", "open_collection", "pareto_front",
+    "parse_systems", "run_experiment", "sweep", "table", "tradeoff_plot",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

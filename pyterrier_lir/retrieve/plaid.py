@@ -27,7 +27,7 @@ import pyterrier as pt
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
-from pyterrier_lir.index.scoring import CodedQuery, Scorer, threads
+from pyterrier_lir.index.scoring import CodedQuery, Scorer, check_device, threads
 from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
 from pyterrier_lir.transformer import LirTransformer
 
@@ -90,6 +90,8 @@ class Plaid(Retriever):
             ``max(4 k, 4096)``, .4.
         docnos: Search only these; None for all.
         num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
+        device: ``"cpu"``, or ``"cuda"`` for all steps with torch on a GPU, where the decoded index must fit; scores are
+            then of the query as it came, not rounded to 8 bits a value (`pyterrier_lir.retrieve.plaid_device`).
         stats: Adds ``plaid_candidates`` and ``plaid_scored`` (documents) and ``plaid_candidates_ms``,
             ``plaid_interaction_ms``, ``plaid_scoring_ms`` to the rows of each query.
 
@@ -122,10 +124,12 @@ class Plaid(Retriever):
         preset: str = "measured",
         docnos: Collection[str] | None = None,
         num_threads: int | None = None,
+        device: str = "cpu",
         stats: bool = False,
     ) -> None:
         frames.check_counts(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
         _check_threshold(threshold, threshold_quantile)
+        check_device(device)
         frames.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_
@@ -138,6 +142,7 @@ class Plaid(Retriever):
         self.preset = preset
         self.docnos = frames.distinct_docnos(docnos)
         self.num_threads = num_threads
+        self.device = device
         self.stats = stats
 
     @property
@@ -160,6 +165,8 @@ class Plaid(Retriever):
         """The three stages for one query."""
         nprobe, ndocs, threshold = self.settings
         least = min(self.min_docs or self.num_results, store.num_filled(wanted))
+        if self.device != "cpu":
+            return self._on_device(store, query, wanted, least)
         clock = [time.perf_counter()]
         asked = CentroidQuery(store, query, num_threads)
         docids = asked.candidates(nprobe, at_least=least, wanted=wanted)
@@ -173,6 +180,19 @@ class Plaid(Retriever):
         top = kernels.top_k(scores, self.num_results)
         clock.append(time.perf_counter())
         return Found(docids[top], scores[top], (candidates, len(docids), *(1000 * np.diff(clock))))
+
+    def _on_device(self, store: Store, query: Query, wanted: Subset | None, least: int) -> Found:
+        """The three stages on a GPU; their times are not told apart."""
+        from pyterrier_lir.retrieve.plaid_device import DevicePlaid
+
+        nprobe, ndocs, threshold = self.settings
+        clock = time.perf_counter()
+        there = store.once(f"plaid on {self.device}", lambda: DevicePlaid(store, self.device))
+        keep = max(ndocs // 4, least), max(ndocs, least)
+        met, docids, scores = there.search(query, nprobe, keep, threshold, self.threshold_quantile, least, wanted)
+        top = kernels.top_k(scores, self.num_results)
+        taken = 1000 * (time.perf_counter() - clock)
+        return Found(docids[top], scores[top], (met, len(docids), 0.0, 0.0, taken))
 
 
 class PlaidCandidates(LirTransformer):
