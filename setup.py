@@ -142,8 +142,14 @@ setup(
             "ray>=2.40; platform_system == 'Linux' and python_version < '3.14'",
         ],
         "docs": DOCS,
+        "duckdb": ["duckdb>=1.1"],
+        "fast-plaid": ["fast-plaid==1.7.0.2110"],
+        "lancedb": ["lancedb>=0.20", "pyarrow>=16"],
+        "milvus": ["pymilvus>=2.4", "milvus-lite"],
+        "qdrant": ["qdrant-client>=1.12"],
         "ray": RAY,
         "serve": SERVE,
+        "xtr-warp-rs": ["xtr-warp-rs==2.1.0.2110"],
     },
     entry_points={
         "pyterrier.artifact": [

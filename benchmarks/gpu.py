@@ -113,18 +113,14 @@ def scans(documents: int, device: str) -> list[Row]:
 
 
 def others(rows: torch.Tensor, packed: torch.Tensor) -> dict[str, Callable[[], Any]]:
-    """Kernels of others, by whatever of their functions is there; what is not installed is left out."""
+    """Kernels of others on the same tensors; what is not installed is left out."""
     found: dict[str, Callable[[], Any]] = {}
-    for module, names in (
-        ("flash_maxsim", ("flash_maxsim", "maxsim")), ("late_interaction_kernels", ("maxsim", "maxsim_scores")),
-    ):  # fmt: skip
+    for module, name in (("flash_maxsim", "flash_maxsim"), ("late_interaction_kernels", "maxsim")):
         try:
-            library = importlib.import_module(module)
+            function = getattr(importlib.import_module(module), name)
         except ImportError:
             continue
-        function = next((getattr(library, name) for name in names if hasattr(library, name)), None)
-        if function is not None:
-            found[module] = lambda function=function: function(rows[None], packed)
+        found[module] = lambda function=function: function(rows, packed)
     return found
 
 
