@@ -91,7 +91,7 @@ class Plaid(Retriever):
         docnos: Search only these; None for all.
         num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
         device: ``"cpu"``, or ``"cuda"`` for all steps with torch on a GPU, where the decoded index must fit; scores are
-            then of the query as it came, not rounded to 8 bits a value (`pyterrier_lir.retrieve.plaid_device`).
+            then of the query as it came, not rounded to 8 bits a value (``retrieve/plaid_device.py``).
         stats: Adds ``plaid_candidates`` and ``plaid_scored`` (documents) and ``plaid_candidates_ms``,
             ``plaid_interaction_ms``, ``plaid_scoring_ms`` to the rows of each query.
 
