@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.retrieve.muvera import Muvera
 
 # The rest by room: `lir.feedback.ColbertPRF`.
-_ROOMS = ("distributed", "experiment", "explain", "feedback", "peers", "reduce", "rerank")
+_ROOMS = ("distributed", "experiment", "explain", "feedback", "peers", "reduce", "rerank", "serve")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """What PyTerrier expects, asked of every transformer that the package has."""
 
+import importlib.util
 import pickle
 import re
 import subprocess
@@ -142,6 +143,15 @@ CASES = {
     "sharded-warp": (lambda: SHARDS.warp(), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set()),
     "sharded-maxsim": (lambda: SHARDS.maxsim(), ENCODED_RESULTS, ["qid", "query_embs", "docno"], RANK, set()),
     "unseen": (lambda: INDEX.unseen(), DOCUMENTS, ["docno"], set(), set()),
+}  # fmt: skip
+# Stores of others, where they are installed; tests/test_peers.py says of the others that they are not.
+PEERS = {"Qdrant": "qdrant_client", "LanceDB": "lancedb", "DuckDB": "duckdb", "Milvus": "milvus_lite"}
+PEERS = {name: module for name, module in PEERS.items() if importlib.util.find_spec(module)}
+CASES |= {
+    f"peer-{name}": (
+        lambda name=name: getattr(lir.peers, name)(INDEX), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set(),
+    )
+    for name in PEERS
 }  # fmt: skip
 RETRIEVERS = [
     "exhaustive", "exhaustive-docnos", "plaid", "warp", "xtr", "muvera", "sharded-exhaustive", "sharded-plaid",
@@ -372,6 +382,7 @@ def test_repr_rebuilds(case):
         IndexMaxSim, MaxSim, TextScorer, Exhaustive, lir.TokenPooling, lir.TokenPruning, lir.Truncate, ColbertPRF,
         QueryPruning, MaskWeighting, CandidatePruning, CorpusGraph, EarlyExitMaxSim, Ladr, Explain, TextExplain,
         Muvera, MuveraRetriever, lir.feedback.BallCarving, ShardedExhaustive, ShardedMaxSim, ShardedPlaid, ShardedWarp,
+        *(getattr(lir.peers, name) for name in PEERS),
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):
@@ -628,7 +639,7 @@ def test_signatures_that_the_api_page_shows():
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    rooms = {"experiment", "explain", "feedback", "reduce", "rerank"}
+    rooms = {"distributed", "experiment", "explain", "feedback", "peers", "reduce", "rerank", "serve"}
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:
         assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"
