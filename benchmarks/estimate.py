@@ -119,8 +119,8 @@ def main() -> None:
     here = environment.describe()
     text = "\n".join([
         "# Estimates beside measurements", "",
-        f"{here['processor']['model']}, kernels `{here['kernels']}`; load at the start, from other work: {load:.1f}, from "
-        "which CPU times suffer as well.", "",
+        f"{here['processor']['model']}, kernels `{here['kernels']}`; load at the start, from other work: {load:.1f}, "
+        "from which CPU times suffer as well.", "",
         "Microseconds of CPU time for a token of 128 dimensions.", "",
         *markdown(["centroids", "compression", "estimated", "training", "estimated"], costs), "",
         "Builds from vectors, one thread.", "",

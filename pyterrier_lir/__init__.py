@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 # The rest by room: `lir.feedback.ColbertPRF`.
 _ROOMS = (
     "adapters", "agents", "distributed", "experiment", "explain", "feedback", "pages", "peers", "reduce", "rerank",
-    "train",
+    "serve", "train",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Every transformer that the package has: how it is made, what it takes, what it gives."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -192,4 +193,13 @@ CASES = {
         lambda: lir.LateChunking(ENCODER, length=1), DOCUMENTS, ["docno", "text"], {*DOC_SIDE, *CHUNK}, set(),
     ),
     "passages": (lambda: lir.LateChunking(ENCODER, length=1).passages(), DOCUMENTS, ["docno", "text"], CHUNK, set()),
+}  # fmt: skip
+# Stores of others, where they are installed; tests/test_peers.py says of the others that they are not.
+PEERS = {"Qdrant": "qdrant_client", "LanceDB": "lancedb", "DuckDB": "duckdb", "Milvus": "milvus_lite"}
+PEERS = {name: module for name, module in PEERS.items() if importlib.util.find_spec(module)}
+CASES |= {
+    f"peer-{name}": (
+        lambda name=name: getattr(lir.peers, name)(INDEX), ENCODED, ["qid", "query_embs"], {"docno", *RANK}, set(),
+    )
+    for name in PEERS
 }  # fmt: skip

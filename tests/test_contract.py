@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
-from cases import CASES
+from cases import CASES, PEERS
 from examples import INDEX, same
 
 import pyterrier_lir as lir
@@ -173,7 +173,7 @@ def test_repr_rebuilds(case):
     from pyterrier_lir.rerank.text import TextScorer
     from pyterrier_lir.retrieve.exhaustive import Exhaustive
     from pyterrier_lir.retrieve.muvera import Muvera
-    from pyterrier_lir.retrieve.plaid import CentroidMaxSim, PlaidCandidates
+    from pyterrier_lir.retrieve.plaid_stages import CentroidMaxSim, PlaidCandidates
 
     classes = [
         Plaid, PlaidCandidates, CentroidMaxSim, Warp, Xtr, XtrScorer, DocEncoder, QueryEncoder, Unseen, EmbsLoader,
@@ -182,7 +182,7 @@ def test_repr_rebuilds(case):
         Muvera, MuveraRetriever, LemurRetriever, lite.Lite, lir.feedback.BallCarving, lir.LateChunking, Passages,
         lir.agents.QueryRewrite, lir.feedback.MeanWeighting, lir.ToyPageEncoder, PageDocEncoder, PageScorer,
         VideoEncoder, GridPooling, BlankPruning, PdfPages, VideoFrames, ShardedExhaustive, ShardedMaxSim, ShardedPlaid,
-        ShardedWarp, PageExplain,
+        ShardedWarp, PageExplain, *(getattr(lir.peers, name) for name in PEERS),
     ]  # fmt: skip
     names |= {cls.__name__: cls for cls in classes}
     if "TokenStats" in repr(make()):

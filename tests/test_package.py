@@ -37,6 +37,7 @@ def test_public_names():
     rooms = {"adapters", "agents", "experiment", "explain", "feedback", "pages", "reduce", "rerank", "train"} | {
         "distributed",
         "peers",
+        "serve",
     }
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:

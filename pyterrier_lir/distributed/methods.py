@@ -121,6 +121,8 @@ class ShardedPlaid(Sharded, Plaid):
 
     def retrieve(self, store: Any, query: Query, wanted: Any, num_threads: int) -> Found:
         """The stages of `Plaid.retrieve`, each over all shards."""
+        if self.device != "cpu":
+            raise ValueError(f'device is {self.device!r}; expected "cpu" over shards.')
         nprobe, ndocs, threshold = self.settings
         least = min(self.min_docs or self.num_results, store.num_filled(wanted))
         rounds = 2 if threshold is not None or self.threshold_quantile is not None else 1

@@ -3,13 +3,13 @@
 With N documents of L tokens, T = N L tokens of d dimensions, b bits, and K = 2^floor(log2(16 sqrt T)) centroids:
 
 ====================== ================================================================================================
-bytes of a token       b d / 8 + c + 1 + 4 (token ids) + 2 d (``keep_embs``), c = 2, or 4 with more than 65,536 centroids
-bytes of a document    32 + its docno, and (c + 4) for each of its delta L distinct centroids
-bytes of the codec     4 d K + (4 d + 8) sqrt K + 16 K
+bytes of a token       b d / 8 + c + 1 + 4 (token ids) + 2 d (``keep_embs``), c = 2, or 4 where K is over 65,536
+bytes of a document    24 + its docno, and (c + 4) for each of its delta L distinct centroids
+bytes of the codec     (5 d + 12) K + (4 d + 8) sqrt K
 WARP's copy            b d / 8 + 5 for each token, 8 K
 disk while building    2 d T (spool) + compressed tokens + the index
-CPU seconds            T (store + e0 + e1 sqrt K) + 40 K (t0 + t1 sqrt K): 40 tokens a centroid are trained on, and a token
-                       is compared with about 5 sqrt K centroids
+CPU seconds            T (store + e0 + e1 sqrt K) + 40 K (t0 + t1 sqrt K) + n N: 40 tokens for each centroid are trained
+                       on, and a token is compared with about 5 sqrt K centroids
 memory while building  ``memory_mb`` + 24 bytes for each of 40 K tokens + 12 d K + 8 N
 PLAID, ms on a thread  p0 + p1 K + candidates (p2 + p3 min(1, K / 32768)), in cells of T / K tokens
 WARP, ms on a thread   w0 + w1 S + w2 T / K, S = K, or 33 sqrt K centroids in 32 groups where K is over 32,768
@@ -26,14 +26,14 @@ from math import exp, sqrt
 from typing import TYPE_CHECKING, Any
 
 from pyterrier_lir import frames
-from pyterrier_lir.index.compress import POINTS_PER_CENTROID
-from pyterrier_lir.index.kmeans import number_of_centroids
+from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, number_of_centroids
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
 
 DISTINCT = 0.95  # distinct centroids of a document, as a share of its tokens
-STORE, ENCODE, TRAIN = 3.0, (1.9, 0.029), (8.7, 0.056)  # microseconds of a token; of 128 dimensions
+STORE, ENCODE, TRAIN = 5.1, (1.9, 0.029), (5.3, 0.0125)  # microseconds of a token of 128 dimensions
+DOCUMENT = 25  # microseconds of a document
 ROWS, DIM = 32, 128  # for which the constants below hold
 PLAID_BASE, PLAID_CENTROID, PLAID_CANDIDATE, PLAID_MISS = 3.6, 0.13e-3, 0.55e-3, 0.53e-3  # milliseconds
 WARP_BASE, WARP_CENTROID, WARP_CELL = 1.9, 0.149e-3, 0.0245
@@ -86,7 +86,7 @@ def estimate(
 
     Returns:
         ``documents``, ``tokens``, ``centroids``; ``index_gb``, ``warp_copy_gb``, ``build_disk_gb`` (10^9 bytes),
-        ``bytes_per_token``; ``encode_hours``, ``build_hours``, ``build_cpu_seconds``; ``build_memory_gb`` of one process;
+        ``bytes_per_token``; ``encode_hours``, ``build_hours``, ``build_cpu_seconds``; ``build_memory_gb`` of a process;
         ``plaid_ms`` and ``warp_ms`` of a query for ten results, each shard on one thread and its files in memory, and
         ``memory_per_shard_gb`` for that.
 
@@ -112,7 +112,7 @@ def estimate(
     tokens = max(1, round(documents * tokens_per_document))
     k = min(number_of_centroids(tokens), tokens)
     sizes = _bytes(documents, tokens, k, dim, nbits, keep_embs, tok_ids, docno_bytes, distinct)
-    cpu = _build_seconds(tokens, k) * dim / DIM
+    cpu = _build_seconds(documents, tokens, k) * dim / DIM
     memory = 512e6 + 24 * POINTS_PER_CENTROID * k + 12 * dim * k + 8 * documents
     out: dict[str, float] = {
         "documents": documents, "tokens": tokens, "centroids": k,
@@ -149,18 +149,18 @@ def _bytes(
     code = 2 if k <= 1 << 16 else 4
     residual = -(-dim * nbits // 8)
     token = residual + code + 1 + 4 * tok_ids + 2 * dim * keep_embs
-    codec = 4 * dim * k + (4 * dim + 8) * sqrt(k) + 16 * k
-    index = tokens * (token + (code + 4) * distinct) + documents * (32 + docno) + codec
+    codec = (5 * dim + 12) * k + (4 * dim + 8) * sqrt(k)
+    index = tokens * (token + (code + 4) * distinct) + documents * (24 + docno) + codec
     compressed = tokens * (residual + code + 1)
     spool = tokens * (2 * dim + 4 * tok_ids) + documents * (16 + docno)
     return {"index": index, "warp": tokens * (residual + 5) + 8 * k, "build": spool + compressed + index}
 
 
-def _build_seconds(tokens: int, k: int) -> float:
+def _build_seconds(documents: int, tokens: int, k: int) -> float:
     """CPU seconds from vectors to an index, 128 dimensions."""
     store = tokens * (STORE + ENCODE[0] + ENCODE[1] * sqrt(k))
     train = min(tokens, POINTS_PER_CENTROID * k) * (TRAIN[0] + TRAIN[1] * sqrt(k))
-    return 1e-6 * (store + train)
+    return 1e-6 * (store + train + documents * DOCUMENT)
 
 
 def _plaid_ms(documents: float, tokens: float, k: int, rows: int) -> float:

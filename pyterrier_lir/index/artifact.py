@@ -29,7 +29,8 @@ from pyterrier_lir.rerank.maxsim import IndexMaxSim
 from pyterrier_lir.retrieve.exhaustive import Exhaustive
 from pyterrier_lir.retrieve.lemur_retriever import LemurRetriever
 from pyterrier_lir.retrieve.muvera_retriever import MuveraRetriever
-from pyterrier_lir.retrieve.plaid import CentroidMaxSim, Plaid, PlaidCandidates
+from pyterrier_lir.retrieve.plaid import Plaid
+from pyterrier_lir.retrieve.plaid_stages import CentroidMaxSim, PlaidCandidates
 from pyterrier_lir.retrieve.warp import Warp
 from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 

@@ -28,6 +28,7 @@ from pyterrier_lir.index.codec import KINDS, NBITS, Codec
 from pyterrier_lir.index.files import write_synced
 from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS, Manifest
+from pyterrier_lir.index.scoring import check_device
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.spool import BUILD, SPOOL, Record, Spool, spooled
 
@@ -51,6 +52,7 @@ class Parameters:
         centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
         keep_embs: Whether the fp16 vectors stay, so that exact scores are exact.
         seed: Of sample and clustering.
+        device: Where the clustering runs: ``"cpu"``, or a GPU.
     """
 
     nbits: int = 4
@@ -58,6 +60,7 @@ class Parameters:
     centroids: int | None = None
     keep_embs: bool = False
     seed: int = 0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.nbits not in NBITS or not isinstance(self.nbits, Integral):
@@ -68,6 +71,7 @@ class Parameters:
             raise ValueError(f"centroids is {self.centroids!r}; expected at least 1, or None for 16 sqrt(tokens).")
         if not isinstance(self.seed, Integral) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
+        check_device(self.device)
 
 
 def build(
@@ -289,6 +293,7 @@ def _train(
             seed=parameters.seed,
             block=block,
             num_threads=num_threads,
+            device=parameters.device,
             progress=progress,
         )
         codec.save(folder)

@@ -37,6 +37,7 @@ def train(
     seed: int,
     block: int,
     num_threads: int,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Codec:
     """Trains centroids and codec on a random sample of the spooled tokens.
@@ -50,6 +51,7 @@ def train(
         seed: Chooses the sample and the first centroids.
         block: Tokens in memory at once.
         num_threads: Threads; the codec does not depend on them.
+        device: Where the clustering runs, as of `kmeans.two_level`.
         progress: Wraps what takes long.
     """
     total = sum(segment.num_tokens for segment in spool)
@@ -60,8 +62,9 @@ def train(
     path = folder / "sample.f16"
     sample = _sample(spool, min(total, POINTS_PER_CENTROID * k + held_out), path, np.random.default_rng(sample_seed))
     found = two_level(
-        sample[held_out:], k, seed=int(kmeans_seed), block=block, num_threads=num_threads, progress=progress
-    )
+        sample[held_out:], k, seed=int(kmeans_seed), block=block, num_threads=num_threads, device=device,
+        progress=progress,
+    )  # fmt: skip
     unit = all(segment.folder.meta["off_unit"] <= UNIT for segment in spool)
     held_out_tokens = np.array(sample[:HELD_OUT], dtype=np.float32)
     del sample

@@ -47,6 +47,8 @@ class LirIndexer(pt.Indexer):
         centroids: Number of centroids; None for the field's rule, ``2 ** floor(log2(16 sqrt(T)))`` for T tokens.
         keep_embs: Keep the vectors in fp16 as well, so that exact scores are exact.
         seed: Of sample and clustering.
+        device: ``"cpu"``, or ``"cuda"`` to cluster with torch on a GPU. Centroids are then others, and as good: the
+            bytes of an index are the same for the same device only.
         segment_mb: Megabytes of embeddings after which what was indexed is made durable; the index does not
             depend on it.
         memory_mb: Bounds the memory for blocks of tokens; the index does not depend on it.
@@ -68,6 +70,7 @@ class LirIndexer(pt.Indexer):
         centroids: int | None = None,
         keep_embs: bool = False,
         seed: int = 0,
+        device: str = "cpu",
         segment_mb: float = 64,
         memory_mb: float = 512,
         num_threads: int | None = None,
@@ -87,6 +90,7 @@ class LirIndexer(pt.Indexer):
         self.centroids = centroids
         self.keep_embs = keep_embs
         self.seed = seed
+        self.device = device
         self.segment_mb = segment_mb
         self.memory_mb = memory_mb
         self.num_threads = num_threads
@@ -94,7 +98,7 @@ class LirIndexer(pt.Indexer):
         if mode in ("append", "update") and self._parameters() != Parameters():
             raise ValueError(
                 f'{self._parameters()} was given; expected no such option with mode="{mode}", as the index has been '
-                "built with its own. Leave nbits, codec, centroids, keep_embs and seed out."
+                "built with its own. Leave nbits, codec, centroids, keep_embs, seed and device out."
             )
         self._parameters()
 
@@ -139,6 +143,7 @@ class LirIndexer(pt.Indexer):
             centroids=self.centroids,
             keep_embs=self.keep_embs,
             seed=self.seed,
+            device=self.device,
         )
 
     def index_inputs(self) -> list[list[str]]:

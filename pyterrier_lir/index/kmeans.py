@@ -82,7 +82,14 @@ def number_of_centroids(tokens: int) -> int:
 
 
 def two_level(
-    sample: Tokens, k: int, *, seed: int, block: int, num_threads: int = 1, progress: Progress | None = None
+    sample: Tokens,
+    k: int,
+    *,
+    seed: int,
+    block: int,
+    num_threads: int = 1,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Centroids:
     """Trains centroids on a random sample of tokens.
 
@@ -92,14 +99,15 @@ def two_level(
         seed: The same seed gives the same centroids, whatever the number of threads.
         block: Tokens in memory at once.
         num_threads: Threads, each on a group of its own.
+        device: ``"cpu"``, or a GPU, which rounds products in another way and so ends in other centroids, as good ones.
         progress: Wraps the groups, given a name, how many are done and how many there are.
     """
     coarse_seed, *group_seeds = np.random.SeedSequence(seed).spawn(1 + _number_of_groups(k))
     rng = np.random.default_rng(coarse_seed)
     count = _number_of_groups(k)
     points = sample[: max(20_000, 50 * count)].astype(np.float32)
-    coarse = kmeans(points, count, COARSE_ITERATIONS, rng, num_threads=num_threads)
-    groups = np.concatenate([_best_groups(part, coarse, 1, num_threads)[:, 0] for part in _blocks(sample, block)])
+    coarse = kmeans(points, count, COARSE_ITERATIONS, rng, num_threads=num_threads, device=device)
+    groups = np.concatenate([_nearest(part, coarse, num_threads, device) for part in _blocks(sample, block)])
     order = np.argsort(groups, kind="stable")
     borders = np.searchsorted(groups[order], np.arange(len(coarse) + 1))
     shares = _shares(np.diff(borders), k)
@@ -107,7 +115,8 @@ def two_level(
     def inner(group: int) -> Floats:
         members = order[borders[group] : borders[group + 1]][: POINTS_PER_CENTROID * shares[group]]
         rng = np.random.default_rng(group_seeds[group])
-        return kmeans(sample[np.sort(members)].astype(np.float32), int(shares[group]), INNER_ITERATIONS, rng)
+        points = sample[np.sort(members)].astype(np.float32)
+        return kmeans(points, int(shares[group]), INNER_ITERATIONS, rng, device=device)
 
     with ThreadPoolExecutor(num_threads) as pool:
         results = pool.map(inner, range(len(coarse)))
@@ -134,7 +143,9 @@ def grouped(vectors: Floats, *, num_threads: int = 1) -> tuple[Centroids, npt.ND
     return Centroids(vectors[order], coarse, offsets), order
 
 
-def kmeans(points: Floats, k: int, iterations: int, rng: np.random.Generator, *, num_threads: int = 1) -> Floats:
+def kmeans(
+    points: Floats, k: int, iterations: int, rng: np.random.Generator, *, num_threads: int = 1, device: str = "cpu"
+) -> Floats:
     """Spherical k-means: unit centroids that maximise the sum over points of the best inner product.
 
     Args:
@@ -143,6 +154,7 @@ def kmeans(points: Floats, k: int, iterations: int, rng: np.random.Generator, *,
         iterations: Rounds of assigning every point and taking the mean of each cluster.
         rng: Chooses the first centroids, and new ones for clusters that became empty.
         num_threads: Threads; the result does not depend on it.
+        device: ``"cpu"``, or a GPU.
 
     Returns:
         float32 ``(min(k, n), dim)``.
@@ -151,9 +163,18 @@ def kmeans(points: Floats, k: int, iterations: int, rng: np.random.Generator, *,
         return _unit(np.unique(points, axis=0)) if len(points) else points
     centroids = _unit(points[np.sort(rng.choice(len(points), k, replace=False))])
     for _ in range(iterations):
-        codes, _scores = kernels.nearest(points, centroids, num_threads=num_threads)
+        codes = _nearest(points, centroids, num_threads, device)
         centroids = _unit(_means(points, codes, centroids, rng))
     return centroids
+
+
+def _nearest(points: Tokens, centroids: Floats, num_threads: int, device: str) -> npt.NDArray[np.int32]:
+    """The centroid of each point, int32 ``(n,)``."""
+    if device == "cpu":
+        return kernels.nearest(np.ascontiguousarray(points), centroids, num_threads=num_threads)[0]
+    from pyterrier_lir.kernels import gpu
+
+    return gpu.nearest(points, centroids, device=device)[0]
 
 
 def _means(points: Floats, codes: npt.NDArray[np.int32], centroids: Floats, rng: np.random.Generator) -> Floats:

@@ -1,4 +1,8 @@
-"""The MaxSim kernel on a GPU, in torch. Same arguments and results as `kernels.maxsim`, with tokens on the device."""
+"""Kernels on a GPU, in torch: those of the same names in `kernels`, with what is large on the device.
+
+Products are torch's: on a GPU in float32, or in TensorFloat-32 where the process has allowed that. Sums are rounded in
+another order than on the processor, so that scores agree to about 1e-5 of their size, and equal ones may part.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK = 1 << 20  # tokens whose similarities with the query are in memory at once
+PRODUCTS = 1 << 26  # products with centroids in memory at once: a quarter of a gigabyte
 
 
 def upload(blocks: Iterable[npt.NDArray[np.float32]], shape: tuple[int, int], device: str) -> torch.Tensor:
@@ -63,6 +68,55 @@ def maxsim(
         best = torch.segment_reduce(similarities, "max", lengths=sizes, axis=0)
         scores[torch.from_numpy(part).to(device)] = best @ scale
     return scores.cpu().numpy()
+
+
+def nearest(
+    x: npt.NDArray[np.floating], centroids: npt.NDArray[np.float32], *, device: str
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """The centroid with the largest inner product, for each row, as `kernels.nearest`, by blocks of rows.
+
+    Args:
+        x: ``(n, d)``, float16 or float32.
+        centroids: ``(K, d)``.
+        device: Where it is computed.
+
+    Returns:
+        int32 ``(n,)``, and float32 ``(n,)`` products. Of nearly equal centroids it may be another one.
+    """
+    groups, best = _largest(x, centroids, 1, device)
+    return groups[:, 0], best[:, 0]
+
+
+def nearest_groups(
+    x: npt.NDArray[np.floating], centroids: npt.NDArray[np.float32], count: int, *, device: str
+) -> npt.NDArray[np.int32]:
+    """The ``count`` centroids with the largest inner products, as `kernels.nearest_groups`: int32 ``(n, count)``."""
+    return _largest(x, centroids, count, device)[0]
+
+
+def _largest(
+    x: npt.NDArray[np.floating], centroids: npt.NDArray[np.float32], count: int, device: str
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    import torch
+
+    columns = torch.from_numpy(np.ascontiguousarray(centroids)).to(device).T
+    step = max(1, PRODUCTS // len(centroids))
+    found = np.empty((len(x), count), np.int32)
+    best = np.empty((len(x), count), np.float32)
+    for start in range(0, len(x), step):
+        rows = torch.from_numpy(np.array(x[start : start + step])).to(device).float()
+        values, places = (rows @ columns).topk(count, dim=1)
+        found[start : start + step], best[start : start + step] = places.int().cpu().numpy(), values.cpu().numpy()
+    return found, best
+
+
+def ragged_rows(starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """The rows of runs that begin at ``starts``, int64 on their device: ``[s, s + 1, ..., s + length - 1]`` of each."""
+    import torch
+
+    ends = torch.cumsum(lengths, 0)
+    shift = torch.repeat_interleave(starts - ends + lengths, lengths)
+    return shift + torch.arange(int(ends[-1]) if len(ends) else 0, device=starts.device)
 
 
 def _token_rows(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -17,20 +17,18 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import whole
-from pyterrier_lir.index.scoring import CodedQuery, Scorer, threads
+from pyterrier_lir.index.scoring import CodedQuery, Scorer, check_device, threads
 from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores, found_by
-from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
@@ -91,6 +89,8 @@ class Plaid(Retriever):
             ``max(4 k, 4096)``, .4.
         docnos: Search only these; None for all.
         num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
+        device: ``"cpu"``, or ``"cuda"`` for all steps with torch on a GPU, where the decoded index must fit; scores are
+            then of the query as it came, not rounded to 8 bits a value (``retrieve/plaid_device.py``).
         stats: Adds ``plaid_candidates`` and ``plaid_scored`` (documents) and ``plaid_candidates_ms``,
             ``plaid_interaction_ms``, ``plaid_scoring_ms`` to the rows of each query.
 
@@ -123,10 +123,12 @@ class Plaid(Retriever):
         preset: str = "measured",
         docnos: Collection[str] | None = None,
         num_threads: int | None = None,
+        device: str = "cpu",
         stats: bool = False,
     ) -> None:
         frames.check_counts(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
-        _check_threshold(threshold, threshold_quantile)
+        check_threshold(threshold, threshold_quantile)
+        check_device(device)
         frames.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_
@@ -139,6 +141,7 @@ class Plaid(Retriever):
         self.preset = preset
         self.docnos = frames.distinct_docnos(docnos)
         self.num_threads = num_threads
+        self.device = device
         self.stats = stats
 
     @property
@@ -160,7 +163,8 @@ class Plaid(Retriever):
     def retrieve_all(self, store: Store, queries: Sequence[Query], wanted: Subset | None) -> list[Found]:
         """`retrieve` for several queries, in one call of the kernels where they are compiled."""
         searcher = whole.searcher(store)
-        if searcher is None or store.codec is None or self.threshold_quantile is not None:
+        in_stages = self.device != "cpu" or self.threshold_quantile is not None
+        if searcher is None or store.codec is None or in_stages:
             return super().retrieve_all(store, queries, wanted)
         results = searcher.plaid(
             whole.query_arrays(queries, store.codec),
@@ -176,6 +180,8 @@ class Plaid(Retriever):
         """The three stages for one query, one after the other."""
         nprobe, ndocs, threshold = self.settings
         least = min(self.min_docs or self.num_results, store.num_filled(wanted))
+        if self.device != "cpu":
+            return self._on_device(store, query, wanted, least)
         clock = [time.perf_counter()]
         asked = CentroidQuery(store, query, num_threads)
         docids = asked.candidates(nprobe, at_least=least, wanted=wanted)
@@ -190,108 +196,18 @@ class Plaid(Retriever):
         clock.append(time.perf_counter())
         return Found(docids[top], scores[top], (candidates, len(docids), *(1000 * np.diff(clock))))
 
+    def _on_device(self, store: Store, query: Query, wanted: Subset | None, least: int) -> Found:
+        """The three stages on a GPU; their times are not told apart."""
+        from pyterrier_lir.retrieve.plaid_device import DevicePlaid
 
-class PlaidCandidates(LirTransformer):
-    """PLAID's first stage: the documents in the ``nprobe`` best cells of each query row, unordered.
-
-    Expected columns: ``qid``, ``query_embs``. Output: the columns of the query and ``docno``, without score and rank.
-
-    Args:
-        index_: The index.
-        nprobe: Cells probed for each query row.
-        min_docs: Documents at least, by probing more cells if need be.
-        docnos: Candidates among these only; None for all.
-        num_threads: Threads on the processor; None for all cores.
-
-    Raises:
-        ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
-    """
-
-    LABEL = "PLAID Candidates"
-
-    def __init__(
-        self,
-        index_: LirIndex,
-        *,
-        nprobe: int = 4,
-        min_docs: int = 1,
-        docnos: Collection[str] | None = None,
-        num_threads: int | None = None,
-    ) -> None:
-        frames.check_counts(nprobe=nprobe, min_docs=min_docs)
-        threads(num_threads)
-        self.index_ = index_
-        self.nprobe = nprobe
-        self.min_docs = min_docs
-        self.docnos = frames.distinct_docnos(docnos)
-        self.num_threads = num_threads
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Collects the candidates of every query."""
-        frames.check_query_frame(inp, self)
-        hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
-        if len(inp):
-            store = self.index_.store
-            wanted = store.subset(self.docnos)
-            least = min(self.min_docs, store.num_filled(wanted))
-            for query in frames.queries(inp, store.dim, encoder=store.encoder, what=self):
-                if store.codec is None or not len(query.embs):
-                    continue
-                asked = CentroidQuery(store, query, threads(self.num_threads))
-                docnos = store.names(asked.candidates(self.nprobe, at_least=least, wanted=wanted))
-                for row in query.rows:
-                    hits[row] = docnos, np.zeros(len(docnos))
-        return frames.retrieved(inp, hits).drop(columns=["score", "rank"])
-
-
-class CentroidMaxSim(LirTransformer):
-    """PLAID's centroid interaction as a re-ranker: MaxSim with every token replaced by its centroid.
-
-    Expected columns: ``qid``, ``query_embs``, ``docno``. Output: all rows and columns, with new ``score`` and ``rank``;
-    a document without tokens scores -inf. Scores come in steps of 1/255 of the range of the query's centroid scores.
-
-    Args:
-        index_: The index.
-        threshold: Centroids whose best score over all rows is less take no part; None for none.
-        threshold_quantile: The same as a share of the centroids.
-        missing: What to do with rows whose docno the index does not hold: ``"error"`` or ``"drop"``.
-        num_threads: Threads on the processor; None for all cores.
-    """
-
-    LABEL = "Centroid MaxSim"
-
-    def __init__(
-        self,
-        index_: LirIndex,
-        *,
-        threshold: float | None = None,
-        threshold_quantile: float | None = None,
-        missing: str = "error",
-        num_threads: int | None = None,
-    ) -> None:
-        _check_threshold(threshold, threshold_quantile)
-        frames.check_missing(missing)
-        threads(num_threads)
-        self.index_ = index_
-        self.threshold = threshold
-        self.threshold_quantile = threshold_quantile
-        self.missing = missing
-        self.num_threads = num_threads
-
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Scores every row."""
-        frames.check_result_frame(inp, self)
-        if not len(inp):
-            return frames.rescored(inp, np.zeros(0))
-        store = self.index_.store
-        inp, docids = frames.located(inp, store, self.missing)
-        scores = np.full(len(docids), -np.inf, dtype=np.float32)
-        for query in frames.queries(inp, store.dim, encoder=store.encoder, what=self):
-            if store.codec is not None and len(query.embs):
-                asked = CentroidQuery(store, query, threads(self.num_threads))
-                sums = asked.maxsim(docids[query.rows], self.threshold, self.threshold_quantile)
-                scores[query.rows] = asked.similarity(sums)
-        return frames.rescored(inp, scores, ties=docids)
+        nprobe, ndocs, threshold = self.settings
+        clock = time.perf_counter()
+        there = store.once(f"plaid on {self.device}", lambda: DevicePlaid(store, self.device))
+        keep = max(ndocs // 4, least), max(ndocs, least)
+        met, docids, scores = there.search(query, nprobe, keep, threshold, self.threshold_quantile, least, wanted)
+        top = kernels.top_k(scores, self.num_results)
+        taken = 1000 * (time.perf_counter() - clock)
+        return Found(docids[top], scores[top], (met, len(docids), 0.0, 0.0, taken))
 
 
 class CentroidQuery:
@@ -380,7 +296,7 @@ def _best(docids: Docids, scores: npt.NDArray[np.int32], count: int) -> Docids:
     return docids if len(docids) <= count else np.sort(docids[kernels.top_k(scores.astype(np.float32), count)])
 
 
-def _check_threshold(threshold: float | None, quantile: float | None) -> None:
+def check_threshold(threshold: float | None, quantile: float | None) -> None:
     for name, value in (("threshold", threshold), ("threshold_quantile", quantile)):
         if value is not None and not isinstance(value, Real):
             raise ValueError(f"{name} is {value!r}; expected a number, or None.")
