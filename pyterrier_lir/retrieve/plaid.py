@@ -297,6 +297,7 @@ def _best(docids: Docids, scores: npt.NDArray[np.int32], count: int) -> Docids:
 
 
 def check_threshold(threshold: float | None, quantile: float | None) -> None:
+    """Refuses a threshold that is no number, or given in two ways."""
     for name, value in (("threshold", threshold), ("threshold_quantile", quantile)):
         if value is not None and not isinstance(value, Real):
             raise ValueError(f"{name} is {value!r}; expected a number, or None.")
