@@ -130,7 +130,7 @@ def test_in_blocks_every_document_has_its_vector(index, topics, tmp_path, monkey
     small = build(tmp_path / "i", documents(300, longest=20), keep_embs=True)
     found = small.lemur(num_threads=threads, **SMALL)(topics)
     pd.testing.assert_frame_equal(found[["qid", "docno", "rank"]], whole[["qid", "docno", "rank"]])
-    np.testing.assert_allclose(found["score"], whole["score"], atol=1e-3)
+    np.testing.assert_allclose(found["score"], whole["score"], rtol=1e-3, atol=1e-2)  # vectors are kept in 16 bits
 
 
 def test_new_documents_are_regressed_and_features_stay(tmp_path, topics):

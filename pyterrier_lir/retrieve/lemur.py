@@ -160,8 +160,8 @@ def trained(tokens: Floats, targets: Floats, weight: Floats, bias: Floats, lemur
     targets = (targets - targets.mean()) / max(float(targets.std()), 1e-6)
     with one_thread():
         order = torch.Generator().manual_seed(lemur.seed)
-        x, y = torch.from_numpy(tokens), torch.from_numpy(targets.astype(np.float32))
-        w, b = torch.from_numpy(weight.copy()).requires_grad_(), torch.from_numpy(bias.copy()).requires_grad_()
+        x, y = _tensor(tokens), _tensor(targets.astype(np.float32))
+        w, b = _tensor(weight).requires_grad_(), _tensor(bias).requires_grad_()
         size = tokens.shape[1] + 1 + len(weight)
         v = torch.zeros(size, targets.shape[1], requires_grad=True)
         optimiser = torch.optim.Adam([w, b, v], lr=LEARNING_RATE)
@@ -183,7 +183,7 @@ def solution(a: Floats, ridge: float) -> Floats:
     with one_thread():
         import torch
 
-        solved = torch.linalg.solve(torch.from_numpy(system), torch.from_numpy(exact.T.copy()))
+        solved = torch.linalg.solve(_tensor(system), _tensor(exact.T))
     found: Floats = np.ascontiguousarray(solved.numpy().T.astype(np.float32))
     return found
 
@@ -233,8 +233,14 @@ def _product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
     import torch
 
     with one_thread():
-        a, b = (np.require(matrix, requirements=("C", "W")) for matrix in (a, b))
-        return torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+        return torch.mm(_tensor(a), _tensor(b)).numpy()
+
+
+def _tensor(array: npt.NDArray[Any]) -> Any:
+    """A copy in torch's own memory: MKL may round otherwise where an array begins at another address."""
+    import torch
+
+    return torch.tensor(np.ascontiguousarray(array))
 
 
 class _OneThread:
