@@ -64,7 +64,8 @@ class Milvus(Peer):
         """A client on the database in the folder."""
         from pymilvus import DataType, MilvusClient
 
-        client = MilvusClient(str(folder / "tokens.db"))
+        # Left to itself the client pings so often that the embedded server hangs up, loudly.
+        client = MilvusClient(str(folder / "tokens.db"), grpc_options={"grpc.keepalive_time_ms": 300_000})
         if new:
             schema = client.create_schema(auto_id=True)
             schema.add_field("id", DataType.INT64, is_primary=True)
