@@ -11,15 +11,14 @@ a single vector for the query and one for each document, which any engine for in
    index; a small network ``<F(x), v_D>`` is then trained to give ``y_D(x)`` of `TARGETS` documents, by Adam on the
    squared error, and W and b are kept. Without training (``epochs=0``) they are random features.
 2. *Vectors*: v_D by ridge regression of y_D on the features of sampled tokens; the same system for all documents,
-solved
-   once: ``v_D = (A^T A + ridge n I)^-1 A^T y_D`` with the rows of A the features of the n tokens.
+   solved once: ``v_D = (A^T A + ridge n I)^-1 A^T y_D`` with the rows of A the features of the n tokens.
 
 Tokens are those of the index, since there are no queries: a query's tokens are taken to lie where the documents' do. A
 document of one vector is represented exactly, because its y_D is linear. Features and the system depend on the codec
 and on the first segment only, so that added documents get vectors without anything else being made again.
 
-Jääsaari, Hyvönen, Roos: LEMUR: Learned Multi-Vector Retrieval. 2026. There the features are a deeper network, without
-x.
+Jääsaari, Hyvönen, Roos: LEMUR: Learned Multi-Vector Retrieval. 2026. There the features are a deeper network, and x is
+not among them.
 """
 
 from __future__ import annotations
