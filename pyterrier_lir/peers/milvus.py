@@ -87,7 +87,7 @@ class Milvus(Peer):
         docids = np.unique([hit["entity"]["docid"] for row in met for hit in row]).astype(np.int64)
         best = np.full((len(rows), len(docids)), -np.inf)
         tokens = opened.query_iterator(
-            NAME, filter=f"docid in {docids.tolist()}", output_fields=["docid", "vec"], batch_size=1000
+            NAME, filter=f"docid in {docids.tolist()}", output_fields=["docid", "vec"], batch_size=MOST
         )
         while found := tokens.next():
             places = np.searchsorted(docids, [row["docid"] for row in found])
