@@ -4,9 +4,9 @@
                                                  # pip install qdrant-client lancedb duckdb
 
 2,000 documents of SciFact with 128 dimensions, the first 20 queries, one by one, after one that does not count, from a
-frame with the encoded query to a frame with the ranking. Overlap: share of the exact ten best that is found. What is not
-installed is left out. So is Milvus Lite: over these 480,000 tokens it had not answered one query after four minutes,
-which it spent on giving back vectors.
+frame with the encoded query to a frame with the ranking. Overlap: share of the exact ten best that is found. What is
+not installed is left out. So is Milvus Lite: over these 480,000 tokens it had not answered one query after four
+minutes, which it spent on giving back vectors.
 """
 
 from __future__ import annotations
