@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from cached import BY_NAME, RESULTS, markdown
-from engines import Data
+from embedded import Data
 from growth import NOISE, documents
 
 import pyterrier_lir as lir

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 from cached import BY_NAME, RESULTS, header, markdown, timed
-from engines import Data
+from embedded import Data
 from pyterrier.measures import nDCG
 
 import pyterrier_lir as lir
