@@ -1,5 +1,6 @@
 """Searches in one call equal their stages, bit for bit: over segments, deletions, filters and threads."""
 
+import signal
 from itertools import pairwise
 
 import numpy as np
@@ -190,3 +191,34 @@ def test_a_run_replaces_what_its_segments_had(tmp_path):
     filled = [segment for segment in index.store.segments if segment.num_tokens]
     runs = cell_tokens.runs([segment.num_tokens for segment in filled])
     assert left == [filled[run.start].folder.path.name for run in runs]
+
+
+@pytest.mark.parametrize("name", ["plaid", "warp", "exhaustive"])
+def test_an_interrupt_ends_a_long_search(index, name):
+    """As Ctrl-C and a notebook's stop button do. Python sees signals one by one only if it is asked between queries."""
+    store = index.store
+    many = whole.query_arrays(frames.queries(TOPICS, 16) * 8000, store.codec)
+    options = {"num_results": 10, "wanted": None, "num_threads": 2}
+    searches = {
+        "plaid": lambda: whole.searcher(store).plaid(many, nprobe=4, ndocs=512, threshold=None, at_least=10, **options),
+        "warp": lambda: whole.cell_searcher(store).warp(
+            many, nprobe=4, t_prime=9, bound=9, groups=None, at_least=10, **options
+        ),
+        "exhaustive": lambda: whole.searcher(store).exhaustive(many, **options),
+    }
+    seen = []
+
+    def third(*_):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, third)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            searches[name]()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(getattr(index, name)(num_results=10)(TOPICS)) == 40

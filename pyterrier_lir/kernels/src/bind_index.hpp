@@ -83,8 +83,8 @@ class Index {
                 std::vector<lir::QueryArrays> group;
                 for (std::int64_t q = first; q < std::min(queries.size(), first + kGroup); ++q)
                     group.push_back(queries[q]);
-                for (lir::Best& one :
-                     lir::exhaustive(arrays_, group, num_results, data_or_null(wanted), num_threads))
+                for (lir::Best& one : lir::exhaustive(arrays_, group, num_results, data_or_null(wanted), num_threads,
+                                                      bind_queries::check_interrupt))
                     best.push_back(std::move(one));
             }
         }

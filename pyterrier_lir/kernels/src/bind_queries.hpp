@@ -112,6 +112,12 @@ class Pool {
     std::vector<std::unique_ptr<Searcher>> idle_;
 };
 
+// Lets Python end long work: throws what an interrupt raises. Only on the thread that Python called, without the GIL.
+inline void check_interrupt() {
+    py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 // One query uses all threads; of several, each uses one.
 template <typename Result, typename Searcher, typename Make, typename Search>
 std::vector<Result> for_each_query(const Queries& queries, int num_threads, Pool<Searcher>& pool, const Make& make,
@@ -119,7 +125,8 @@ std::vector<Result> for_each_query(const Queries& queries, int num_threads, Pool
     py::gil_scoped_release release;
     std::vector<Result> results(std::size_t(queries.size()));
     const int outer = int(std::min<std::int64_t>(num_threads, std::max<std::int64_t>(queries.size(), 1)));
-    lir::parallel_for(outer, queries.size(), [&](int, std::int64_t q) {
+    lir::parallel_for(outer, queries.size(), [&](int worker, std::int64_t q) {
+        if (worker == 0) check_interrupt();
         std::unique_ptr<Searcher> searcher = pool.take(make);
         results[std::size_t(q)] = search(*searcher, q, queries[q], outer > 1 ? 1 : num_threads);
         pool.give(std::move(searcher));

@@ -56,10 +56,10 @@ class ExhaustiveQuery {
 };
 
 // The best of all documents that are wanted. Blocks of documents are the outer loop, so that each is read from disk
-// once for all queries of a group.
-template <typename Code>
+// once for all queries of a group; between two blocks `between` is called, which may throw.
+template <typename Code, typename Between>
 std::vector<Best> exhaustive(const IndexArrays<Code>& index, const std::vector<QueryArrays>& queries,
-                             std::int64_t num_results, const bool* wanted, int num_threads) {
+                             std::int64_t num_results, const bool* wanted, int num_threads, const Between& between) {
     if (index.segments.empty()) return std::vector<Best>(queries.size());
     constexpr std::int64_t kBlock = 1 << 14;
     const auto size = std::int64_t(queries.size());
@@ -71,6 +71,7 @@ std::vector<Best> exhaustive(const IndexArrays<Code>& index, const std::vector<Q
     std::vector<std::int64_t> docids;
     Places places;
     for (std::int64_t first = 0; first < index.num_docs; first += kBlock) {
+        between();
         docids.clear();
         for (std::int64_t docid = first; docid < std::min(index.num_docs, first + kBlock); ++docid)
             if (wanted == nullptr || wanted[docid]) docids.push_back(docid);
