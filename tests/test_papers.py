@@ -28,6 +28,9 @@ ONLY_MADE = (
     "lir.MaxSim",
     "p_mrr",
     "proportions",
+    "lir.train",
+    "PageEncoder",
+    "MeanWeighting",
 )
 
 
