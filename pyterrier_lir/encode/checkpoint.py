@@ -262,6 +262,12 @@ def short_name(name: str, model: MultiVectorEncoder) -> str:
     return name.rsplit("/", 1)[-1].lower()
 
 
+def fingerprint(name: str, model: MultiVectorEncoder, facts: Sequence[Any]) -> str:
+    """A checkpoint's short name, its dimensions, and a hash of all that its embeddings depend on."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{short_name(name, model)}-{model.get_embedding_dimension()}-{digest[:8]}"
+
+
 def minilm_folder() -> Path:
     """The folder of the packaged all-MiniLM-L6-v2, its weights verified.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
@@ -216,8 +214,7 @@ class LateInteractionEncoder(Encoder):
                 options,
                 *([f"{self.backend}, 8 bits"] if self.quantized else []),
             ]
-            digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-            self._fingerprint = f"{checkpoint.short_name(self.model, model)}-{self.embedding_dim}-{digest[:8]}"
+            self._fingerprint = checkpoint.fingerprint(self.model, model, facts)
         return self._fingerprint
 
     @property

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,11 +116,7 @@ class PageEncoder(PageModel):
                 options,
                 self.processor_kwargs or {},
             ]
-            digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-            name = self.model.rsplit("/", 1)[-1].lower()
-            if Path(self.model).is_dir():
-                name = str(self.load()[0].config.model_type)
-            self._fingerprint = f"{name}-{self.embedding_dim}-{digest[:8]}"
+            self._fingerprint = checkpoint.fingerprint(self.model, self.load(), facts)
         return self._fingerprint
 
     @property

@@ -40,7 +40,9 @@ def cell_searcher(store: Store) -> CellSearcher | None:
     def make() -> CellSearcher:
         parts = [CellArrays(first, size, t.offsets, t.docs, t.blocks) for first, size, t in store.cell_tokens]
         centroids, coarse, groups = codec.centroid_bytes, codec.coarse_bytes, codec.centroids.offsets
-        return CellSearcher(codec.nbits, *centroids, codec.level_table, *coarse, groups, store.cell_sizes, parts)
+        return CellSearcher(
+            len(store), codec.nbits, *centroids, codec.level_table, *coarse, groups, store.cell_sizes, parts
+        )
 
     return store.once(f"cell searcher/{kernels.active()}", make)
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.kernels.builds import active_module
-from pyterrier_lir.kernels.checks import check_array, check_length, check_level_table, check_nbits, check_num_threads
-from pyterrier_lir.kernels.searcher import QueryArrays, Results
+from pyterrier_lir.kernels.checks import check_array, check_length, check_level_table, check_nbits
+from pyterrier_lir.kernels.searcher import QueryArrays, Results, check_search
 from pyterrier_lir.kernels.tokens import blocks_shape
 
 
@@ -33,6 +33,7 @@ class CellSearcher:
     """An index cell after cell, to be searched by the build that is active when this is made.
 
     Args:
+        num_docs: Documents of the index, with those of no part.
         nbits: Bits of a level.
         centroids: ``(K, dim)`` in units of ``centroid_scale``.
         centroid_scale: ``(K,)``.
@@ -49,6 +50,7 @@ class CellSearcher:
 
     def __init__(
         self,
+        num_docs: int,
         nbits: int,
         centroids: npt.NDArray[np.int8],
         centroid_scale: npt.NDArray[np.float32],
@@ -70,7 +72,7 @@ class CellSearcher:
         check_array("sizes", sizes, 1, np.int64)
         check_length("sizes", sizes, len(centroids), "centroid")
         module = active_module()
-        self.dim, self.num_docs = centroids.shape[1], max((part.first_doc + part.num_docs for part in parts), default=0)
+        self.dim, self.num_docs = centroids.shape[1], num_docs
         self._queries = module.Queries
         self._index: Any = module.CellIndex(
             nbits, centroids, centroid_scale, level_table, coarse, coarse_scale, group_offsets, sizes
@@ -113,11 +115,7 @@ class CellSearcher:
         Returns:
             With the stats tokens and documents scored, and the milliseconds of the three steps.
         """
-        check_num_threads(num_threads)
-        if wanted is not None:
-            check_array("wanted", wanted, 1, np.bool_)
-        if queries.embs.shape[1] != self.dim or (wanted is not None and len(wanted) < self.num_docs):
-            raise ValueError(f"queries and wanted must have {self.dim} dimensions and {self.num_docs} documents")
+        check_search(queries, wanted, num_threads, self.dim, self.num_docs)
         found = self._index.warp(
             self._queries(*queries), nprobe, t_prime, bound, groups or 0, at_least, num_results, wanted, num_threads
         )

@@ -167,9 +167,9 @@ class Searcher:
         Returns:
             With the stats candidates, documents scored, and the milliseconds of the three stages.
         """
-        self._check(wanted, num_threads)
+        check_search(queries, wanted, num_threads, self.dim, self.num_docs)
         found = self._index.plaid(
-            self._pack(queries), nprobe, ndocs, threshold, at_least, num_results, wanted, num_threads
+            self._queries(*queries), nprobe, ndocs, threshold, at_least, num_results, wanted, num_threads
         )
         return Results(*found)
 
@@ -177,8 +177,8 @@ class Searcher:
         self, queries: QueryArrays, *, num_results: int, wanted: npt.NDArray[np.bool_] | None, num_threads: int
     ) -> Results:
         """The best documents of all, or of those that are wanted; see :func:`maxsim` and :func:`maxsim_codes`."""
-        self._check(wanted, num_threads)
-        return Results(*self._index.exhaustive(self._pack(queries), num_results, wanted, num_threads))
+        check_search(queries, wanted, num_threads, self.dim, self.num_docs)
+        return Results(*self._index.exhaustive(self._queries(*queries), num_results, wanted, num_threads))
 
     def score(
         self,
@@ -193,20 +193,21 @@ class Searcher:
         Returns:
             ``(M,)``; minus infinity for a document without tokens.
         """
-        check_num_threads(num_threads)
-        found: npt.NDArray[np.float32] = self._index.score(self._pack(queries), pair_offsets, docids, num_threads)
+        check_search(queries, None, num_threads, self.dim, self.num_docs)
+        found: npt.NDArray[np.float32] = self._index.score(self._queries(*queries), pair_offsets, docids, num_threads)
         return found
 
-    def _check(self, wanted: npt.NDArray[np.bool_] | None, num_threads: int) -> None:
-        check_num_threads(num_threads)
-        if wanted is not None:
-            check_array("wanted", wanted, 1, np.bool_)
-            check_length("wanted", wanted, self.num_docs, "document")
 
-    def _pack(self, queries: QueryArrays) -> Any:
-        if queries.embs.shape[1] != self.dim:
-            raise ValueError(f"queries have {queries.embs.shape[1]} dimensions, the index has {self.dim}")
-        return self._queries(*queries)
+def check_search(
+    queries: QueryArrays, wanted: npt.NDArray[np.bool_] | None, num_threads: int, dim: int, num_docs: int
+) -> None:
+    """Raises a ValueError unless queries and wanted documents fit to an index of such dimensions and documents."""
+    check_num_threads(num_threads)
+    if wanted is not None:
+        check_array("wanted", wanted, 1, np.bool_)
+        check_length("wanted", wanted, num_docs, "document")
+    if queries.embs.shape[1] != dim:
+        raise ValueError(f"queries have {queries.embs.shape[1]} dimensions, the index has {dim}")
 
 
 def _check_segment(segment: SegmentArrays, dim: int, nbits: int, num_centroids: int, code: type[np.generic]) -> None:
