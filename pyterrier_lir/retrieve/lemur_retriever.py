@@ -6,30 +6,27 @@ What is learned is in `lemur`, how vectors are searched in `vectors`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyterrier as pt
 
 from pyterrier_lir import frames
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import lemur, vectors
-from pyterrier_lir.retrieve.faiss_vectors import FaissVectors
 from pyterrier_lir.retrieve.lemur import Features, Lemur, Regressed
-from pyterrier_lir.retrieve.retriever import Found, Retriever
+from pyterrier_lir.retrieve.retriever import Found
+from pyterrier_lir.retrieve.vector_retriever import Parts, VectorRetriever
 
 if TYPE_CHECKING:
-    from pyterrier_lir.index import files
     from pyterrier_lir.index.artifact import LirIndex
-    from pyterrier_lir.index.segment import Segment
     from pyterrier_lir.index.store import Store
     from pyterrier_lir.index.subset import Subset
 
 
-class LemurRetriever(Retriever):
+class LemurRetriever(VectorRetriever):
     """Retrieves by LEMUR: one learned vector for the query meets one for each document, by inner product.
 
     ``score(D) = <sum_i w_i F(q_i), v_D>`` estimates MaxSim by regression; features F and vectors v are learned from the
@@ -105,7 +102,7 @@ class LemurRetriever(Retriever):
 
     def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """Encodes one query and searches for it."""
-        parts = self._vectors(store)
+        parts = self.searched(store, self.derived[1])
         clock = [time.perf_counter()]
         encoded = self._features(store).query(query.embs, query.weights)
         clock.append(time.perf_counter())
@@ -114,12 +111,6 @@ class LemurRetriever(Retriever):
         )
         clock.append(time.perf_counter())
         return Found(docids, scores, (1000 * np.diff(clock)).tolist())
-
-    def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
-        """Fewer results of the same ranking; not from FAISS, which for fewer may choose other equal scores."""
-        if self.ann != "flat" or k >= self.num_results:
-            return None
-        return pt.inspect.transformer_apply_attributes(self, num_results=k)
 
     @property
     def derived(self) -> tuple[str, ...]:
@@ -141,26 +132,7 @@ class LemurRetriever(Retriever):
 
         return store.once(name, opened)
 
-    def _vectors(self, store: Store) -> list[vectors.Flat | FaissVectors]:
-        """What is searched: ``"flat"`` is a list for each segment, so that only new ones are regressed."""
-        _, name = self.derived
-        parts = [part for part in store.parts() if part[1].num_tokens]
-        if self.ann != "flat":
-            return [self._derived(store, name, parts)]
-        return [self._derived(store, f"{name}/{part[1].folder.path.name}", [part]) for part in parts]
-
-    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | FaissVectors:
+    def source(self, store: Store, parts: Parts, num_threads: int) -> tuple[Regressed, dict[str, str]]:
+        """Vectors by regression, with the features that are learned."""
         learned = self._features(store)
-        count = threads(self.num_threads)
-
-        def opened() -> vectors.Flat | FaissVectors:
-            source = Regressed(store, parts, learned, count)
-
-            def write(folder: files.Directory) -> None:
-                vectors.write(self.ann, source, folder, seed=self.seed, num_threads=count)
-
-            sources = small_files([segment.folder.path.name for _, segment in parts], store.manifest["codec"])
-            made_with = {"features": learned.digest()}
-            return vectors.read(self.ann, source, store.derived(name, sources, write, made_with))
-
-        return store.once(name, opened)
+        return Regressed(store, parts, learned, num_threads), {"features": learned.digest()}

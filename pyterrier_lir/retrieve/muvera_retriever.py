@@ -6,31 +6,28 @@ The encoding is in `fde`, what is stored in `encodings`, how it is searched in `
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyterrier as pt
 
 from pyterrier_lir import frames
 from pyterrier_lir.frames import Query
-from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import vectors
 from pyterrier_lir.retrieve.encodings import Encodings
-from pyterrier_lir.retrieve.faiss_vectors import FaissVectors
 from pyterrier_lir.retrieve.fde import Fde, FdeEncoder
-from pyterrier_lir.retrieve.retriever import Found, Retriever, Scores
+from pyterrier_lir.retrieve.retriever import Found, Scores
+from pyterrier_lir.retrieve.vector_retriever import Parts, VectorRetriever
 
 if TYPE_CHECKING:
     from pyterrier_lir.index import files
     from pyterrier_lir.index.artifact import LirIndex
-    from pyterrier_lir.index.segment import Segment
     from pyterrier_lir.index.store import Store
     from pyterrier_lir.index.subset import Subset
 
 
-class MuveraRetriever(Retriever):
+class MuveraRetriever(VectorRetriever):
     """Retrieves by MUVERA: encodes the query, and looks for the largest inner products with encoded documents.
 
     ``score(D) = <F(Q), F(D)> / reps + sum_i w_i <q_i, c>`` estimates MaxSim, on average from below: rows of a query
@@ -131,7 +128,7 @@ class MuveraRetriever(Retriever):
 
     def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
         """Encodes one query and searches for it."""
-        parts = self._vectors(store)
+        parts = self.searched(store, self.derived[0])
         clock = [time.perf_counter()]
         encoder = self._encoder(store, num_threads)
         (encoded,) = encoder.queries([(query.embs, query.weights)])
@@ -142,12 +139,6 @@ class MuveraRetriever(Retriever):
         scores: Scores = products / np.float32(self.reps) + np.float32(encoder.shift(query))
         return Found(docids, scores, (1000 * np.diff(clock)).tolist())
 
-    def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
-        """Fewer results of the same ranking; not from FAISS, which for fewer may choose other equal scores."""
-        if self.ann != "flat" or k >= self.num_results:
-            return None
-        return pt.inspect.transformer_apply_attributes(self, num_results=k)
-
     @property
     def derived(self) -> tuple[str, ...]:
         """The encodings, or what FAISS makes of them."""
@@ -156,27 +147,11 @@ class MuveraRetriever(Retriever):
     def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
         return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
 
-    def _vectors(self, store: Store) -> list[vectors.Flat | FaissVectors]:
-        """What is searched: ``"flat"`` is a list for each segment, so that only new ones are encoded."""
-        (name,) = self.derived
-        parts = [part for part in store.parts() if part[1].num_tokens]
-        if self.ann != "flat":
-            return [self._derived(store, name, parts)]
-        return [self._derived(store, f"{name}/{part[1].folder.path.name}", [part]) for part in parts]
+    def source(self, store: Store, parts: Parts, num_threads: int) -> tuple[Encodings, dict[str, str]]:
+        """Encodings, with the matrices that are drawn."""
+        encoder = self._encoder(store, num_threads)
+        return Encodings(store, parts, encoder), {"matrices": encoder.matrices.digest()}
 
-    def _derived(self, store: Store, name: str, parts: Sequence[tuple[int, Segment]]) -> vectors.Flat | FaissVectors:
-        count = threads(self.num_threads)
-
-        def opened() -> vectors.Flat | FaissVectors:
-            encoder = self._encoder(store, count)
-            source = Encodings(store, parts, encoder)
-
-            def write(folder: files.Directory) -> None:
-                folder.meta["numpy"] = np.__version__  # which may have drawn the matrices differently
-                vectors.write(self.ann, source, folder, seed=self.seed, num_threads=count)
-
-            sources = small_files([segment.folder.path.name for _, segment in parts], store.manifest["codec"])
-            made_with = {"matrices": encoder.matrices.digest()}
-            return vectors.read(self.ann, source, store.derived(name, sources, write, made_with))
-
-        return store.once(name, opened)
+    def note(self, folder: files.Directory) -> None:
+        """NumPy may have drawn the matrices differently in another version."""
+        folder.meta["numpy"] = np.__version__
