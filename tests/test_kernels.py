@@ -1,7 +1,5 @@
 """The kernels: against a loop in float64, against their NumPy twins, and against what a score must not depend on."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -301,73 +299,3 @@ def test_top_k_refuses_wrong_arguments() -> None:
         kernels.top_k(np.arange(3), 1)
     with pytest.raises(ValueError, match="scores has shape"):
         kernels.top_k(np.zeros((3, 1)), 1)
-
-
-# -- which build runs
-
-
-def test_forced_build() -> None:
-    before = kernels.active()
-    for name in kernels.available():
-        with kernels.forced(name):
-            assert kernels.active() == name
-            with kernels.forced("numpy"):
-                assert kernels.active() == "numpy"
-            assert kernels.active() == name
-    assert kernels.active() == before
-    with pytest.raises(ValueError, match="'z80', which does not exist; choose one of"), kernels.forced("z80"):
-        pass
-    with pytest.raises(RuntimeError), kernels.forced("numpy"):
-        raise RuntimeError
-    assert kernels.active() == before
-
-
-@pytest.mark.parametrize("name", kernels.available())
-def test_environment_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("PYTERRIER_LIR_KERNELS", name)
-    assert kernels.active() == name
-    other = next(other for other in [*kernels.available(), "numpy"] if other != name or len(COMPILED) == 0)
-    with kernels.forced(other):
-        assert kernels.active() == other
-    monkeypatch.setenv("PYTERRIER_LIR_KERNELS", "auto")
-    assert kernels.active() == kernels.available()[0]
-    monkeypatch.delenv("PYTERRIER_LIR_KERNELS")
-    assert kernels.active() == kernels.available()[0]
-
-
-def test_unknown_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTERRIER_LIR_KERNELS", "z80")
-    query, tokens, offsets = collection()
-    with pytest.raises(ValueError, match="PYTERRIER_LIR_KERNELS asks for the kernels 'z80', which does not exist"):
-        kernels.maxsim(query, tokens, offsets)
-
-
-WITHOUT_BUILDS = """
-import sys, warnings
-for name in ("plain", "x86_64_v2", "x86_64_v3", "icelake"):
-    sys.modules["pyterrier_lir.kernels._" + name] = None  # importing it fails
-warnings.simplefilter("error")
-import numpy as np
-from pyterrier_lir import kernels
-warnings.simplefilter("always")
-assert kernels.available() == ["numpy"]
-one = np.ones((1, 1), dtype=np.float32)
-with warnings.catch_warnings(record=True) as caught:
-    for _ in range(2):
-        assert kernels.maxsim(one, one, np.array([0, 1])).tolist() == [1.0]
-print(len(caught))
-"""
-
-
-@pytest.mark.parametrize(("variable", "expected"), [("auto", "1"), ("numpy", "0")])
-def test_without_compiled_kernels(monkeypatch: pytest.MonkeyPatch, variable: str, expected: str) -> None:
-    """NumPy does the work and says so once, at the first call; not when it was asked for."""
-    monkeypatch.setenv("PYTERRIER_LIR_KERNELS", variable)
-    result = subprocess.run([sys.executable, "-c", WITHOUT_BUILDS], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == expected
-
-
-def test_import_is_light() -> None:
-    code = "import sys, pyterrier_lir.kernels; print([m for m in ('torch', 'pandas', 'faiss') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

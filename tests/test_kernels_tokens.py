@@ -91,6 +91,27 @@ def test_largest_products(isa: str, dim: int, nbits: int) -> None:
     assert scores.tolist() == [[128 * 128 * dim], [-128 * 127 * dim]]
 
 
+@pytest.mark.parametrize("value", [1, 17, 18, 34, 35, 68, 69, 127])
+def test_products_about_the_border_of_16_bits(isa: str, value: int) -> None:
+    """64 products of 15 and 34 are 32,640 and have room in 16 bits, of 35 they are 33,600 and have none; so with halves
+    of a row and 68, and with quarters and 127. A sum of two rows' worth must not run over either."""
+    query = np.repeat(i8([[value], [-value], [value]]), 128, axis=1)
+    query[2, 64:] = -value  # rises, and falls to nothing
+    packed, zeros = np.full((3, 64), 255, dtype=np.uint8), np.zeros((3, 16), dtype=np.float32)
+    expected = [15 * 128 * value, -15 * 128 * value, 0]
+    args, cells = (query, f32(1, 1, 1), f32(0, 0, 0)), ints(0, 0, 0).reshape(3, 1)
+    scanned = kernels.scan_cells(
+        cells, f32(0, 0, 0).reshape(3, 1), *args, longs(0, 3), ints(0, 0, 0), blocks_of(packed), None, None, nbits=4
+    )
+    assert scanned[2].reshape(3, 3).tolist() == [[float(score)] * 3 for score in expected]
+    codes = np.zeros(3, dtype=np.uint16)
+    got = kernels.maxsim_codes(zeros[:1], *args, codes, packed, None, None, longs(0, 3), nbits=4)
+    assert got.tolist() == [float(sum(expected))]
+    for row, score in enumerate(expected):
+        one = (query[row : row + 1], f32(1), f32(0), codes, packed, None, None)
+        assert kernels.maxsim_codes(zeros[:1], *one, longs(0, 3), nbits=4).tolist() == [float(score)]
+
+
 def test_scan_cells_of_few(isa: str) -> None:
     one = celled(n=3, dim=5, lengths=[1], p=1)  # K = 1, one token
     assert same(kernels.scan_cells(**one), twin(kernels.scan_cells, **one))

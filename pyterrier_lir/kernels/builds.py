@@ -88,7 +88,17 @@ def _modules() -> dict[str, ModuleType]:
 
 
 def _import(name: str) -> ModuleType | None:
+    """The build of this name; None where it was not compiled, or with a warning where it cannot be loaded."""
+    module = f"{__package__}._{name}"
     try:
-        return importlib.import_module(f"{__package__}._{name}")
-    except ImportError:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        return None
+    except ImportError as error:
+        warnings.warn(
+            f"{module} is there but cannot be loaded ({error}); slower kernels stand in. Reinstall pyterrier-lir: was "
+            "this file compiled together with the others, and for this Python and C library?",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None

@@ -134,7 +134,7 @@ class Index {
 template <typename Code>
 void define_for_codes(py::module_& m, const char* name) {
     using Of = Index<Code>;
-    py::class_<Of>(m, name)
+    py::class_<Of>(m, name, py::module_local())
         .def(py::init<std::int64_t, int, const Array<std::int8_t>&, const Array<float>&,
                       const std::optional<Array<std::uint8_t>>&, const std::optional<Array<float>>&>(),
              py::arg("num_docs"), py::arg("nbits"), py::arg("centroids").noconvert(),

@@ -135,7 +135,7 @@ std::vector<Result> for_each_query(const Queries& queries, int num_threads, Pool
 }
 
 inline void define_all(py::module_& m) {
-    py::class_<Queries>(m, "Queries")
+    py::class_<Queries>(m, "Queries", py::module_local())
         .def(py::init([](Array<std::int64_t> row_offsets, Array<float> embs, Array<float> weights,
                          Array<std::int8_t> bytes, Array<float> byte_scale, Array<std::int8_t> levels,
                          Array<float> level_scale, Array<float> bias) {

@@ -40,7 +40,8 @@ py::tuple scan_cells(const Array<std::int32_t>& cells, const Array<float>& cell_
     float* score_data = scores.mutable_data();
     {
         py::gil_scoped_release release;
-        const lir::PackedRows packed(query.data(), rows, int(query.shape(1)), nbits);
+        const lir::PackedRows packed(query.data(), rows, int(query.shape(1)), nbits,
+                                     level_table ? level_table->data() : nullptr);
         lir::scan_cells(tokens, probes, packed, query_scale.data(), query_bias.data(), starts, num_threads, doc_data,
                         score_data);
     }

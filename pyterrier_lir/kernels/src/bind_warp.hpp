@@ -68,7 +68,7 @@ class CellIndex {
 };
 
 inline void define_all(py::module_& m) {
-    py::class_<CellIndex>(m, "CellIndex")
+    py::class_<CellIndex>(m, "CellIndex", py::module_local())
         .def(py::init<int, const Array<std::int8_t>&, const Array<float>&, const std::optional<Array<std::uint8_t>>&,
                       const Array<std::int8_t>&, const Array<float>&, const Array<std::int64_t>&,
                       const Array<std::int64_t>&>(),

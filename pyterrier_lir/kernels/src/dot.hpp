@@ -68,8 +68,26 @@ inline vint add_pairs(vint sum, vint, vint) { return sum; }
 inline vint widen_pairs(vint sum) { return sum; }
 #endif
 
-// How many groups of products with bytes up to `largest` have room in 16 bits.
-inline int groups_in_16_bits(int largest) { return 32767 / (2 * 128 * std::max(largest, 1)); }
+// Whether the products of a query's neighbouring values with bytes up to `largest` have room in 16 bits, where every
+// second pair of values has a sum of its own.
+inline bool have_room(const std::int8_t* values, int size, int largest) {
+    int up[2] = {}, down[2] = {};
+    for (int k = 0; k < size; ++k) (values[k] > 0 ? up : down)[k / 2 % 2] += values[k];
+    return largest * std::max(up[0], up[1]) <= 32767 && largest * std::min(down[0], down[1]) >= -32768;
+}
+
+// How many groups of `size` values of a query's row have room in 16 bits together, from any multiple of them on. Most
+// queries have it for a whole row: few of their values are near 127, and half of them are negative.
+inline int groups_in_16_bits(const std::int8_t* row, int dim, int size, int largest) {
+    int depth = (dim + size - 1) / size;
+    const auto fits = [&](int length) {
+        for (int k = 0; k < dim; k += length)
+            if (!have_room(row + k, std::min(length, dim - k), largest)) return false;
+        return true;
+    };
+    while (depth > 1 && !fits(depth * size)) depth = (depth + 1) / 2;
+    return depth;
+}
 
 // Packed rows of a number of dimensions, and what they look like for the products: dimensions in order, in groups.
 struct ByteRows {
@@ -78,9 +96,7 @@ struct ByteRows {
           width(planes.width),
           wide(kWidens && nbits == 8),
           groups(wide ? (width + 1) / 2 : (8 / nbits * width + 3) / 4),
-          stride(wide ? 4 * groups : planes.size),
-          depth(kSums16 && !wide ? groups_in_16_bits(planes.table.used ? planes.table.largest() : (1 << nbits) - 1)
-                                 : 0) {}
+          stride(wide ? 4 * groups : planes.size) {}
 
     // `end` is the end of all packed rows; every byte is xor-ed with `flip` first.
     void read(const std::uint8_t* packed, int rows, const std::uint8_t* end, std::uint8_t flip,
@@ -97,7 +113,6 @@ struct ByteRows {
     bool wide;
     int groups;
     int stride;  // bytes from row to row
-    int depth;   // groups whose products are summed in 16 bits; fewer than two: sums are of 32 bits at once
 };
 
 // The query's rows as lanes, in blocks of two vectors, of which the last may have one or three; a block holds the rows'
@@ -107,9 +122,13 @@ class ByteLanes {
     ByteLanes(const std::int8_t* query, int rows, int dim, const ByteRows& layout)
         : vectors_((rows + kLanes - 1) / kLanes),
           groups_(layout.groups),
+          depth_(kSums16 && !layout.wide ? groups_ : 1),
           values_(std::size_t(vectors_) * groups_ * kVectorBytes) {
         const int size = layout.wide ? 2 : 4;  // of a group
+        const int largest = layout.planes.largest();
         for (int row = 0; row < rows; ++row) {
+            if (depth_ > 1)
+                depth_ = std::min(depth_, groups_in_16_bits(query + std::size_t(row) * dim, dim, size, largest));
             const int first = block_of(row / kLanes);
             const int width = block_vectors(first) * kLanes, lane = row - first * kLanes;
             for (int k = 0; k < dim; ++k) {
@@ -124,6 +143,8 @@ class ByteLanes {
         }
     }
     int vectors() const { return vectors_; }
+    // Groups whose products are summed in 16 bits; one: sums are of 32 bits at once.
+    int depth() const { return depth_; }
     int block_vectors(int first) const { return vectors_ - first <= 3 ? vectors_ - first : 2; }
     const std::int8_t* block(int first) const { return values_.data() + std::size_t(first) * groups_ * kVectorBytes; }
 
@@ -134,7 +155,7 @@ class ByteLanes {
         return vectors_ % 2 == 1 && vector == vectors_ - 1 ? std::max(vectors_ - 3, 0) : first;
     }
 
-    int vectors_, groups_;
+    int vectors_, groups_, depth_;
     Buffer<std::int8_t> values_;
 };
 
@@ -147,8 +168,8 @@ constexpr int register_rows(int vectors) {
 
 // products[row * columns + lane] of kTile rows with V vectors of the query
 template <int V, bool kWide>
-__attribute__((noinline)) void dot_tile(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups, std::int32_t* products,
-                     int columns) {
+__attribute__((noinline)) void dot_tile(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups,
+                                        std::int32_t* products, int columns) {
     constexpr int R = register_rows(V);
     for (int first = 0; first < kTile; first += R, rows += R * stride, products += R * columns) {
         vint sum[R][V] = {};
@@ -174,8 +195,8 @@ __attribute__((noinline)) void dot_tile(const std::uint8_t* rows, int stride, co
 
 // The same with sums of 16 bits, `depth` groups long.
 template <int V>
-__attribute__((noinline)) void dot_tile_in_16_bits(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups, int depth,
-                                std::int32_t* products, int columns) {
+__attribute__((noinline)) void dot_tile_in_16_bits(const std::uint8_t* rows, int stride, const std::int8_t* query,
+                                                   int groups, int depth, std::int32_t* products, int columns) {
     constexpr int R = register_rows(V);
     for (int first = 0; first < kTile; first += R, rows += R * stride, products += R * columns) {
         for (int begin = 0; begin < groups; begin += depth) {
@@ -206,24 +227,26 @@ __attribute__((noinline)) void dot_tile_in_16_bits(const std::uint8_t* rows, int
 }
 
 template <int V, bool kWide>
-inline void dot_block(const std::uint8_t* rows, const ByteRows& layout, const std::int8_t* query,
-                      std::int32_t* products, int columns) {
-    if (kSums16 && !kWide && layout.depth > 1)
-        dot_tile_in_16_bits<V>(rows, layout.stride, query, layout.groups, layout.depth, products, columns);
+inline void dot_block(const std::uint8_t* rows, const ByteRows& layout, const ByteLanes& query, int first,
+                      std::int32_t* products) {
+    const int columns = query.vectors() * kLanes;
+    products += first * kLanes;
+    if (kSums16 && !kWide && query.depth() > 1)
+        dot_tile_in_16_bits<V>(rows, layout.stride, query.block(first), layout.groups, query.depth(), products,
+                               columns);
     else
-        dot_tile<V, kWide>(rows, layout.stride, query, layout.groups, products, columns);
+        dot_tile<V, kWide>(rows, layout.stride, query.block(first), layout.groups, products, columns);
 }
 
 template <bool kWide>
 inline void dot_blocks(const std::uint8_t* rows, const ByteRows& layout, const ByteLanes& query,
                        std::int32_t* products) {
-    const int columns = query.vectors() * kLanes;
     for (int v = 0; v < query.vectors();) {
         const int count = query.block_vectors(v);
         switch (count) {
-            case 1: dot_block<1, kWide>(rows, layout, query.block(v), products + v * kLanes, columns); break;
-            case 2: dot_block<2, kWide>(rows, layout, query.block(v), products + v * kLanes, columns); break;
-            default: dot_block<3, kWide>(rows, layout, query.block(v), products + v * kLanes, columns);
+            case 1: dot_block<1, kWide>(rows, layout, query, v, products); break;
+            case 2: dot_block<2, kWide>(rows, layout, query, v, products); break;
+            default: dot_block<3, kWide>(rows, layout, query, v, products);
         }
         v += count;
     }

@@ -42,6 +42,9 @@ struct Planes {
           size((8 / nbits * width + 2 * kVectorBytes - 1) / kVectorBytes * kVectorBytes),
           table(table, nbits) {}
 
+    // What a value is laid out as, at most.
+    int largest() const { return table.used ? table.largest() : (1 << nbits) - 1; }
+
     int width, nbits, size;
     LevelTable table;
 };

@@ -31,25 +31,41 @@ inline int packed_groups(int dim, int nbits) { return (packed_width(dim, nbits) 
 // The rows of a query as the blocks want them: for each four packed bytes, for each plane, the row's four values.
 class PackedRows {
    public:
-    PackedRows(const std::int8_t* query, int rows, int dim, int nbits)
+    PackedRows(const std::int8_t* query, int rows, int dim, int nbits, const std::uint8_t* table)
         : planes_(8 / nbits),
           groups_(packed_groups(dim, nbits)),
+          depths_(std::size_t(rows), 1),
           values_(std::size_t(rows) * groups_ * planes_ * 4) {
         const int width = packed_width(dim, nbits);
-        for (int row = 0; row < rows; ++row)
+        // Of whole bytes the kernel takes the halves.
+        const int largest = nbits == 8 ? 15 : Planes(dim, nbits, table).largest();
+        for (int row = 0; row < rows; ++row) {
+            std::int8_t* values = values_.data() + row * stride();
             for (int j = 0; j < dim; ++j) {
                 const int byte = j % width, plane = j / width;
-                values_.data()[row * stride() + (byte / 4 * planes_ + plane) * 4 + byte % 4] =
-                    query[std::int64_t(row) * dim + j];
+                values[(byte / 4 * planes_ + plane) * 4 + byte % 4] = query[std::int64_t(row) * dim + j];
             }
+            if (kSums16) depths_[std::size_t(row)] = groups_in_16_bits(values, int(stride()), planes_ * 4, largest);
+        }
     }
     int groups() const { return groups_; }
     const std::int8_t* row(int i) const { return values_.data() + i * stride(); }
+    // Groups whose products with a row are summed in 16 bits; one: sums are of 32 bits at once.
+    int depth(int i) const { return depths_[std::size_t(i)]; }
 
    private:
     std::int64_t stride() const { return std::int64_t(groups_) * planes_ * 4; }
     int planes_, groups_;
+    std::vector<int> depths_;
     Buffer<std::int8_t> values_;
+};
+
+// One row's side of a score: its values, how many groups of them are summed in 16 bits, what its products are multiplied
+// with, and what is added.
+struct RowScores {
+    const std::int8_t* values;
+    int depth;
+    float scale, offset;
 };
 
 // sum + the products of one plane of packed bytes with a row's four values in every lane; kPairs: in 16 bits
@@ -127,14 +143,11 @@ inline void dot_blocks(const std::uint8_t* block, int count, int groups, int dep
 
 template <int kBits, bool kMapped>
 inline void dot_blocks(const std::uint8_t* block, int count, int groups, std::int64_t ahead, const LevelTable& levels,
-                       const std::int8_t* row, std::int32_t* products) {
-    // Every plane adds to the same sum, but the halves of whole bytes have sums of their own.
-    const int largest = kMapped ? levels.largest() : (1 << std::min(kBits, 4)) - 1;
-    const int depth = kSums16 ? groups_in_16_bits(largest) / (8 / kBits) : 0;
-    if (depth > 0)
-        dot_blocks<kBits, kMapped, kSums16>(block, count, groups, depth, ahead, levels, row, products);
+                       const RowScores& row, std::int32_t* products) {
+    if (kSums16 && row.depth > 1)
+        dot_blocks<kBits, kMapped, kSums16>(block, count, groups, row.depth, ahead, levels, row.values, products);
     else
-        dot_blocks<kBits, kMapped, false>(block, count, groups, groups, ahead, levels, row, products);
+        dot_blocks<kBits, kMapped, false>(block, count, groups, groups, ahead, levels, row.values, products);
 }
 
 // What is stored of the tokens, cell after cell.
@@ -150,7 +163,7 @@ struct CellTokens {
 // The same for what is known when the program runs.
 template <bool kMapped>
 inline void dot_blocks(const CellTokens& tokens, const std::uint8_t* block, int count, int groups, std::int64_t ahead,
-                       const std::int8_t* row, std::int32_t* products) {
+                       const RowScores& row, std::int32_t* products) {
     switch (tokens.nbits) {
         case 1: return dot_blocks<1, kMapped>(block, count, groups, ahead, tokens.table, row, products);
         case 2: return dot_blocks<2, kMapped>(block, count, groups, ahead, tokens.table, row, products);
@@ -158,12 +171,6 @@ inline void dot_blocks(const CellTokens& tokens, const std::uint8_t* block, int 
         default: return dot_blocks<8, false>(block, count, groups, ahead, tokens.table, row, products);
     }
 }
-
-// One row's side of a score: what its products are multiplied with, and what is added.
-struct RowScores {
-    const std::int8_t* values;
-    float scale, offset;
-};
 
 // scores[t] = (offset + scale * products[t]) * factor[t] of the tokens start .. end - 1; those from `next` on are wanted
 // after them.
@@ -176,9 +183,9 @@ inline void scan_cell(const CellTokens& tokens, int groups, std::int64_t start, 
         const std::uint8_t* bytes = tokens.blocks + block * groups * kGroupBytes;
         const int count = int(last - block);
         if (tokens.table.used)
-            dot_blocks<true>(tokens, bytes, count, groups, ahead, row.values, products);
+            dot_blocks<true>(tokens, bytes, count, groups, ahead, row, products);
         else
-            dot_blocks<false>(tokens, bytes, count, groups, ahead, row.values, products);
+            dot_blocks<false>(tokens, bytes, count, groups, ahead, row, products);
         const std::int64_t first = std::max(start, block * kBlockTokens), stop = std::min(end, last * kBlockTokens);
         const std::int32_t* product = products + (first - block * kBlockTokens);
         const std::int64_t size = stop - first;
@@ -229,7 +236,7 @@ inline void scan_cells(const CellTokens& tokens, const Probes& probes, const Pac
             const auto [first, end] = tokens.cells.range(cell);  // which probe_offsets has checked
             const std::int64_t next = o + 1 < count ? tokens.cells.offsets[order[std::size_t(o) + 1].first] : first;
             const int i = k / probes.p;
-            const RowScores row{query.row(i), scale[i], probes.cell_scores[k] + bias[i]};
+            const RowScores row{query.row(i), query.depth(i), scale[i], probes.cell_scores[k] + bias[i]};
             scan_cell(tokens, query.groups(), first, end, next, row, scores + starts[std::size_t(k)]);
             std::copy(tokens.cells.docs + first, tokens.cells.docs + end, docs + starts[std::size_t(k)]);
         }

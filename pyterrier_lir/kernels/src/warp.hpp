@@ -174,7 +174,8 @@ class WarpSearcher {
 
     // Scores of all tokens in each row's cells.
     void scan(const QueryArrays& query, std::int64_t nprobe, int num_threads) {
-        const PackedRows packed(query.levels, query.rows, index_.codec.dim, index_.codec.nbits);
+        const auto& codec = index_.codec;
+        const PackedRows packed(query.levels, query.rows, codec.dim, codec.nbits, codec.level_table);
         const Probes probes{cells_.data(), cell_scores_.data(), query.rows, int(nprobe)};
         scanned_.resize(index_.parts.size());
         for (std::size_t part = 0; part < index_.parts.size(); ++part) {
