@@ -3,6 +3,7 @@
     make peers                                   # once: the other engines, in an environment of their own
     python benchmarks/engines.py                 # writes benchmarks/results/engines.csv, engines.md and engines.png
     python benchmarks/engines.py --queries 20    # a quick look
+    LIR_OLD=../old python benchmarks/engines.py  # an earlier commit beside this one: a checkout, its kernels compiled
 
 Collections: 2,000 documents of SciFact (all that are relevant to a test query, filled up in collection order) and
 Vaswani, from ir_datasets (``IR_DATASETS_HOME``), encoded by the packaged model with 128 dimensions. Embeddings, and the
@@ -27,10 +28,10 @@ from typing import Any
 
 import numpy as np
 from embedded import DATASETS, Data, Dataset, Rankings
-from engines_builds import PEERS_PYTHON, build, size_mb
+from engines_builds import OLD_FOLDER, PEERS_PYTHON, build, size_mb
 from engines_report import report
 from engines_searches import TIMED, Measured, OurSearcher, PeerSearcher, Searcher, take_turns
-from engines_systems import INDEXES, SYSTEMS, System
+from engines_systems import INDEXES, SYSTEMS, IndexSpec, System
 from engines_table import DEPTHS, Table
 from judged import judge, overlap
 
@@ -83,6 +84,11 @@ def measure(dataset: Dataset, systems: list[System], num_queries: int | None) ->
     return rows
 
 
+def there(spec: IndexSpec) -> bool:
+    """Whether what makes this index is installed."""
+    return spec.ours or (OLD_FOLDER in os.environ if spec.older else PEERS_PYTHON.exists())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, help="use the first so many only")
@@ -91,8 +97,7 @@ def main() -> None:
     systems = [
         system
         for system in SYSTEMS
-        if (INDEXES[system.index].ours or PEERS_PYTHON.exists())
-        and (system.kernels is None or system.kernels in kernels.available())
+        if there(INDEXES[system.index]) and (system.kernels is None or system.kernels in kernels.available())
     ]
     load = os.getloadavg()[0]
     rows: list[dict[str, Any]] = []

@@ -20,6 +20,7 @@ import pyterrier_lir as lir
 
 WORKER = Path(__file__).parent / "peers" / "worker.py"
 PEERS_PYTHON = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
+OLD_FOLDER = "LIR_OLD"  # names the checkout of an earlier commit, with compiled kernels
 BUILD_THREADS = 1
 SINGLE_THREADS, BATCH_THREADS = 1, 2
 # what our index could compute from the rest: documents of a centroid, centroids of a document, centroids in 8 bits
@@ -33,8 +34,10 @@ class Process:
 
     def __init__(self, spec: IndexSpec, path: Path, data: Path, threads: int) -> None:
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads))
-        python = sys.executable if spec.ours else str(PEERS_PYTHON)
+        python = sys.executable if spec.ours or spec.older else str(PEERS_PYTHON)
         command = [python, str(WORKER), spec.engine, str(path), str(data), str(threads)]
+        if spec.older:
+            limits["PYTHONPATH"] = os.environ[OLD_FOLDER]
         self._log = (CACHE / "worker.log").open("a")
         self._process = subprocess.Popen(
             command, env=os.environ | limits | {"CUDA_VISIBLE_DEVICES": ""}, text=True, bufsize=1,

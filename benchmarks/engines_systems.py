@@ -13,6 +13,7 @@ from embedded import Data
 import pyterrier_lir as lir
 from pyterrier_lir.experiment.first_stage import bm25
 
+OLD = "pyterrier_lir, old"
 Search = Callable[..., pt.Transformer]  # from what is opened, num_results and num_threads
 
 
@@ -26,6 +27,11 @@ class IndexSpec:
     @property
     def ours(self) -> bool:
         return self.engine == "pyterrier_lir"
+
+    @property
+    def older(self) -> bool:
+        """Ours, at an earlier commit: see ``--old`` of `engines.py`."""
+        return self.engine == OLD
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ INDEXES = {
     "fp16": IndexSpec("pyterrier_lir", {"nbits": 4, "keep_embs": True}),
     "fast-plaid": IndexSpec("fast-plaid", {"nbits": 4}),
     "xtr-warp-rs": IndexSpec("xtr-warp-rs", {"nbits": 4}),
+    "old-4-bits": IndexSpec(OLD, {"nbits": 4}),
 }
 
 
@@ -104,6 +111,7 @@ AVX2 = "x86_64_v3"
 PLAID4, PLAID8, PLAID2, PLAID4_AVX2 = "PLAID, 4 bits", "PLAID, 8 bits", "PLAID, 2 bits", "PLAID, 4 bits, AVX2"
 EXACT, WARP_AUTO, WARP_32 = "exhaustive, fp16", "xtr-warp-rs, automatic", "xtr-warp-rs, probe 32"
 WARP, REFINED_WARP, XTR = "WARP, defaults", "WARP, probe 32 % 64 >> maxsim", "XTR, defaults"
+OLD_PLAID, OLD_WARP = "PLAID, 4 bits, old commit", "WARP, defaults, old commit"
 SYSTEMS = [
     System(PLAID4, "4 bits", plaid),
     System(PLAID4_AVX2, "4 bits", plaid, kernels=AVX2),
@@ -124,6 +132,9 @@ SYSTEMS = [
     System("fast-plaid, probe 2, score 256", "fast-plaid", settings=probe(2, 256), slow=True),
     System(WARP_AUTO, "xtr-warp-rs"),
     System(WARP_32, "xtr-warp-rs", settings={"nprobe": 32}),
+    System(OLD_PLAID, "old-4-bits", settings={"method": "plaid"}),
+    System(OLD_WARP, "old-4-bits", settings={"method": "warp"}),
+    System("exhaustive, 4 bits, old commit", "old-4-bits", settings={"method": "exhaustive"}),
 ]
 
 

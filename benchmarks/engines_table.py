@@ -61,7 +61,7 @@ def build_lines(table: Table, dataset: str) -> list[str]:
     indexes = {system.name: system.index for system in SYSTEMS}
     part = table.part(dataset, DEPTHS[0]).rename(index=indexes)
     part = part[~part.index.duplicated()]
-    peers = [name for name in part.index if not INDEXES[name].ours]
+    peers = [name for name in part.index if not (INDEXES[name].ours or INDEXES[name].older)]
     header = [
         "index",
         "build s",

