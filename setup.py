@@ -24,13 +24,14 @@ COMPILE_FLAGS = [
     "-Wextra",
 ]
 
-# One extension module per instruction set. To add one (say "sapphirerapids", which so far would bring nothing):
-# name it here, say in `supported` of src/module.cpp which processors run it, and list it in kernels/__init__.py.
+# One extension module per instruction set. To add one (say "sapphirerapids", which so far would bring nothing): name
+# it here, say in `supported` of src/module.cpp which processors run it, and list it in kernels/builds.py.
 X86_64 = {
     "_x86_64_v2": ["-march=x86-64-v2"],
     "_x86_64_v3": ["-march=x86-64-v3"],
     "_icelake": ["-march=icelake-server"],
 }
+LINUX_ARM = {"_plain": [], "_dotprod": ["-march=armv8.2-a+dotprod"]}
 
 
 def kernel_extensions() -> list[Extension]:
@@ -40,8 +41,12 @@ def kernel_extensions() -> list[Extension]:
     except ImportError:
         warnings.warn("pybind11 is not installed: building without compiled kernels", stacklevel=2)
         return []
-    is_x86_64 = platform.machine().lower() in ("x86_64", "amd64")
-    builds: dict[str, list[str]] = X86_64 if is_x86_64 else {"_plain": []}
+    machine = platform.machine().lower()
+    builds: dict[str, list[str]] = {"_plain": []}
+    if machine in ("x86_64", "amd64"):
+        builds = X86_64
+    elif machine in ("aarch64", "arm64") and platform.system() == "Linux":
+        builds = LINUX_ARM
     return [
         Extension(
             f"pyterrier_lir.kernels.{name}",

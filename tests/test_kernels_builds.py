@@ -19,7 +19,9 @@ COMPILED = [name for name in kernels.available() if name != "numpy"]
 def test_every_build_that_is_there_is_loaded() -> None:
     """Several at once: types of the same name must not get into each other's way."""
     there = {path.name.split(".")[0][1:] for path in Path(kernels.__file__).parent.glob("_*" + EXTENSION_SUFFIXES[0])}
-    runs = [name for name in ("icelake", "x86_64_v3", "x86_64_v2", "plain") if name in there & supported_builds()]
+    runs = [
+        name for name in ("icelake", "x86_64_v3", "x86_64_v2", "dotprod", "plain") if name in there & supported_builds()
+    ]
     assert kernels.available() == [*runs, "numpy"]
 
 
@@ -79,7 +81,7 @@ def test_unknown_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 WITHOUT_BUILDS = """
 import sys, warnings
-for name in ("plain", "x86_64_v2", "x86_64_v3", "icelake"):
+for name in ("plain", "dotprod", "x86_64_v2", "x86_64_v3", "icelake"):
     sys.modules["pyterrier_lir.kernels._" + name] = None  # importing it fails
 warnings.simplefilter("error")
 import numpy as np

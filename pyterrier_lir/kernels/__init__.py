@@ -2,8 +2,8 @@
 
 Every kernel exists twice: compiled from C++, once per instruction set, and in NumPy (:mod:`.reference`), which is the
 specification and does the work where nothing could be compiled. The best build that the processor can run is chosen
-at the first call. The environment variable ``PYTERRIER_LIR_KERNELS`` (one of ``auto``, ``numpy``, ``plain``,
-``x86_64_v2``, ``x86_64_v3``, ``icelake``) or :func:`forced` choose another one.
+at the first call. The environment variable ``PYTERRIER_LIR_KERNELS`` (one of ``auto``, ``numpy``, ``x86_64_v2``,
+``x86_64_v3``, ``icelake``, ``dotprod``, ``plain``) or :func:`forced` choose another one.
 
 :mod:`.exact` scores token vectors, :mod:`.codes` compresses them and scores them compressed, :mod:`.cells` finds the
 documents that are worth it, :mod:`.tokens` scores single tokens and makes documents of them, :mod:`.fde` makes one long

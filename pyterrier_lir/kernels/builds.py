@@ -11,7 +11,7 @@ from types import ModuleType
 from pyterrier_lir.kernels import reference
 
 _VARIABLE = "PYTERRIER_LIR_KERNELS"
-_COMPILED = ("icelake", "x86_64_v3", "x86_64_v2", "plain")  # best first
+_COMPILED = ("icelake", "x86_64_v3", "x86_64_v2", "dotprod", "plain")  # best first
 _forced: str | None = None
 
 

@@ -16,8 +16,9 @@
 namespace lir {
 
 // Groups are four bytes. But without VNNI, x86 adds byte products in pairs and in 16 bits, where 255 * -128 * 2 has no
-// room (15 * -128 * 2 has): there, rows of whole bytes are widened, and groups are two numbers of 16 bits.
-#if defined(__AVX512VNNI__) || !defined(__x86_64__)
+// room (15 * -128 * 2 has), and NEON takes bytes to have a sign: there, rows of whole bytes are widened, and groups are
+// two numbers of 16 bits.
+#if defined(__AVX512VNNI__) || !(defined(__x86_64__) || defined(__aarch64__))
 constexpr bool kWidens = false;
 #else
 constexpr bool kWidens = true;
@@ -37,6 +38,18 @@ inline vint add_dots(vint sum, vint group, vint query) {
 #elif defined(__SSSE3__)
     const __m128i pairs = kWide ? __m128i(group) : _mm_maddubs_epi16(__m128i(group), __m128i(query));
     return sum + vint(_mm_madd_epi16(pairs, kWide ? __m128i(query) : _mm_set1_epi16(1)));
+#elif defined(__aarch64__)
+    if (kWide) {
+        const int16x8_t a = int16x8_t(group), b = int16x8_t(query);
+        return sum + vint(vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
+    }
+    const int8x16_t a = int8x16_t(group), b = int8x16_t(query);
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vint(vdotq_s32(int32x4_t(sum), a, b));
+#else
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b))), high = vpaddlq_s16(vmull_high_s8(a, b));
+    return sum + vint(vpaddq_s32(low, high));
+#endif
 #else
     for (int shift = 24; shift >= 0; shift -= 8) sum += ((group << shift >> 24) & 255) * (query << shift >> 24);
     return sum;

@@ -12,6 +12,11 @@
 #include "bind_tokens.hpp"
 #include "bind_warp.hpp"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace {
 
 // Names of the builds that this processor and operating system can run, best first.
@@ -29,6 +34,9 @@ std::vector<std::string> supported() {
     if (v3) names.push_back("x86_64_v3");
     if (__builtin_cpu_supports("sse4.2")) names.push_back("x86_64_v2");
     return names;
+#elif defined(__aarch64__) && defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) return {"dotprod", "plain"};
+    return {"plain"};
 #else
     return {"plain"};
 #endif

@@ -88,7 +88,7 @@ inline vint splat(std::int32_t x) {
 
 // 16 bytes, again and again.
 inline vuint repeat16(const std::uint8_t* from) {
-    vuint bytes;
+    vuint bytes = {};
     for (int k = 0; k < kVectorBytes; k += 16) std::memcpy(reinterpret_cast<std::uint8_t*>(&bytes) + k, from, 16);
     return bytes;
 }
