@@ -22,8 +22,9 @@ PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
 
+# Two workers with a thread each: threads of torch that share a core with others mostly wait for each other.
 test: $(VENV)/.installed-test lint
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/python -m ruff check .

@@ -148,6 +148,7 @@ setup(
             *DOCS,
             *ONNX,
             "pytest>=8",
+            "pytest-xdist>=3.6",  # two workers: half the time
             "ruff>=0.6",
             "mypy>=1.11",
             "pybind11>=2.13",

@@ -25,6 +25,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("PT_TEST_TRANSFORMER_REPORTS", "0")
 
 
+def pytest_collection_modifyitems(items):
+    """The notebooks first: they take longest, and a worker that begins with them last has nobody to share with."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def offline_homes(tmp_path_factory):
     """PyTerrier and ir_datasets keep what they write in a temporary home.
