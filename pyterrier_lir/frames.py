@@ -188,6 +188,18 @@ def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, w
     return [Query(*columns.as_query(embs, weight, dim), np.array(rows)) for embs, weight, rows in ordered]
 
 
+def with_queries(inp: pd.DataFrame) -> pd.DataFrame:
+    """The frame, in which a row without a ``query`` or ``instruction`` has that of the other rows of its ``qid``.
+
+    PyTerrier's ``+`` leaves the columns of its left side empty in rows that only its right side found.
+    """
+    names = [name for name in ("query", "instruction") if name in inp.columns]
+    if "qid" not in inp.columns or not inp[names].isna().any(axis=None):
+        return inp
+    known = inp.groupby("qid")[names].transform("first")
+    return inp.assign(**{name: inp[name].where(inp[name].notna(), known[name]) for name in names})
+
+
 def query_columns(inp: pd.DataFrame) -> list[str]:
     """The columns that describe the query and not a document, in the frame's order."""
     found = set(pt.model.query_columns(inp))

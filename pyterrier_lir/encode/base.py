@@ -165,7 +165,8 @@ class QueryEncoder(LirTransformer):
     send a query's documents in many frames, and with nothing but its text.
 
     Expected columns: ``query``; ``instruction`` is honoured if it is there, and blank where a query has none. Adds
-    ``query_embs``, ``query_tok_ids``, ``query_encoder``.
+    ``query_embs``, ``query_tok_ids``, ``query_encoder``. A row whose ``query`` is missing, as ``+`` leaves it
+    where only its right side found the document, gets that of the other rows of its ``qid``.
     """
 
     LABEL = "Query Encoder"
@@ -180,6 +181,7 @@ class QueryEncoder(LirTransformer):
         with frames.validated(inp, self) as v:
             v.query_frame(["query"])
             v.result_frame(["query"])
+        inp = frames.with_queries(inp)
         texts = self.encoder.query_texts(inp)
         known = self._remembered if "docno" in inp.columns else {}
         new = [text for text in dict.fromkeys(texts) if text not in known]

@@ -45,6 +45,7 @@ class TextScorer(LirTransformer):
             v.result_frame(["query", *self.encoder.text_fields()])
         if not len(inp):
             return frames.rescored(inp, np.zeros(0))
+        inp = frames.with_queries(inp)
         text_codes, texts = pd.factorize(np.array(self.encoder.document_texts(inp), dtype=object))
         documents = Ragged.from_list([text.embs for text in self.encoder.encode_docs(list(texts))])
         scores = np.full(len(inp), -np.inf, dtype=np.float32)
