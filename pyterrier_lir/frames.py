@@ -112,9 +112,11 @@ def _advice_on_text(there: list[str], missing: set[str]) -> str:
 
 
 def check_counts(least: int = 1, /, **values: float | None) -> None:
-    """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default."""
+    """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default, where one is."""
     for name, value in values.items():
-        if value is not None and (not isinstance(value, Integral) or value < least):
+        if value is None and name != "num_results":
+            continue
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
 
 

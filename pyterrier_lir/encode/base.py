@@ -147,8 +147,17 @@ class Encoder(LirTransformer):
         return [" ".join(part for part in map(_clean, parts) if part) for parts in zip(*fields, strict=True)]
 
     def text_fields(self) -> tuple[str, ...]:
-        """The columns that make up a document's text."""
-        return (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
+        """The columns that make up a document's text.
+
+        Raises:
+            ValueError: If `text_field` names none.
+        """
+        given = [self.text_field] if isinstance(self.text_field, str) else self.text_field
+        if not isinstance(given, (list, tuple)) or not given or not all(isinstance(name, str) for name in given):
+            raise ValueError(
+                f"text_field is {given!r}; expected a column, or several. Pass text_field=('title', 'text')."
+            )
+        return tuple(given)
 
     def facts(self) -> dict[str, object]:
         """What a notebook shows of the encoder. Loads nothing."""

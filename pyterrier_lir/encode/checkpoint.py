@@ -39,6 +39,7 @@ OWN_MODULES = "pyterrier_lir.train.modules."  # where the types of modules begin
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
+_CONFIGURATIONS = ("modules.json", "config.json", "adapter_config.json")  # files, one of which a checkpoint has
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")  # files, one of which holds the vocabulary
 
 # Files that can change embeddings; a README or a picture beside them cannot.
@@ -64,6 +65,7 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
 
     source = str(minilm_folder()) if name == MINILM else name
     check_device(device)
+    _check_folder(source)
     _check_tokenizer(source)
     try:
         with quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
@@ -78,6 +80,17 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     if name == MINILM:
         model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
     return model
+
+
+def _check_folder(source: str) -> None:
+    """Refuses a folder of something else."""
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _CONFIGURATIONS):
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        raise ValueError(
+            f"the folder {source!r} holds {there} and no checkpoint; expected one of {', '.join(_CONFIGURATIONS)}. "
+            "Give the folder into which the model was saved."
+        )
 
 
 def _check_tokenizer(source: str) -> None:

@@ -47,10 +47,11 @@ def bm25(
 
     Raises:
         ImportError: If neither is installed.
-        ValueError: If the engine or the analyser is unknown, or the index was made with another analyser; if the corpus
-            is empty or has docnos with blanks.
+        ValueError: If the engine or the analyser is unknown, the path holds something else, or the index was made with
+            another analyser; if the corpus is empty or has docnos with blanks.
     """
     path = Path(path)
+    _check_place(path)
     analyser = _analyser(path, analyser)
     if engine is None:
         engine = ("bm25s" if (path / _DOCNOS).exists() else "pisa") if path.exists() else installed_engine()
@@ -65,6 +66,15 @@ def bm25(
         Path(building, _ANALYSER).write_text(analyser)
         building.replace(path)
     return (PisaBM25 if engine == "pisa" else BM25S)(str(path), num_results=num_results)
+
+
+def _check_place(path: Path) -> None:
+    """Refuses a file, and a folder of something else."""
+    known = (_ANALYSER, _DOCNOS, "fwd.terms")
+    if path.exists() and not any((path / name).exists() for name in known):
+        raise ValueError(
+            f"{path} holds something else than an index of BM25; expected one, or a new path. Give another one."
+        )
 
 
 def _analyser(path: Path, wanted: str | None) -> str:
