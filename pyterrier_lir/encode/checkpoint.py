@@ -60,13 +60,13 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
         OSError: If there is no such checkpoint, or the hub cannot be reached.
         ValueError: If the packaged model is not the expected one, if there is no such device, or no tokenizer.
     """
+    source = str(minilm_folder()) if name == MINILM else name
+    _check_folder(source)
+    _check_tokenizer(source)
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
-    source = str(minilm_folder()) if name == MINILM else name
     check_device(device)
-    _check_folder(source)
-    _check_tokenizer(source)
     try:
         with quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
             model = MultiVectorEncoder._load_with_module_classes(
