@@ -62,7 +62,6 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     """
     source = str(minilm_folder()) if name == MINILM else name
     _check_folder(source)
-    _check_tokenizer(source)
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
@@ -83,21 +82,21 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
 
 
 def _check_folder(source: str) -> None:
-    """Refuses a folder of something else."""
+    """Refuses a folder of something else, or without a tokenizer: transformers takes an empty one instead.
+
+    Adapters alone may have the tokenizer of what they adapt.
+    """
     folder = Path(source)
-    if folder.is_dir() and not any((folder / name).is_file() for name in _CONFIGURATIONS):
+    if not folder.is_dir():
+        return
+    found = [name for name in _CONFIGURATIONS if (folder / name).is_file()]
+    if not found:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise ValueError(
             f"the folder {source!r} holds {there} and no checkpoint; expected one of {', '.join(_CONFIGURATIONS)}. "
             "Give the folder into which the model was saved."
         )
-
-
-def _check_tokenizer(source: str) -> None:
-    """Refuses a folder without a tokenizer, which transformers replaces by an empty one: every word is then unknown."""
-    folder = Path(source)
-    is_model = (folder / "modules.json").is_file() or (folder / "config.json").is_file()
-    if is_model and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
+    if found != ["adapter_config.json"] and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
         raise ValueError(
             f"the checkpoint {source!r} has no tokenizer; expected a file such as tokenizer.json or vocab.txt. Save it "
             "there with the model: tokenizer.save_pretrained(folder)."
