@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyterrier_lir.columns import Floats
+from pyterrier_lir.encode.checkpoint_folder import check_folder
 from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ MINILM_PCA_SHA256 = "1b5f09795d48233f75c53f4acb711a299e84cea6a899ab8b3e7e7d7d474
 OWN_MODULES = "pyterrier_lir.train.modules."  # where the types of modules begin that `train` puts into checkpoints
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-_CONFIGURATIONS = ("modules.json", "config.json", "adapter_config.json")  # files, one of which a checkpoint has
-_TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")  # files, one of which holds the vocabulary
 
 # Files that can change embeddings; a README or a picture beside them cannot.
 _CONTENT = {".json", ".txt", ".model", ".metadata", ".safetensors", ".bin", ".py"}
@@ -61,7 +59,7 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
         ValueError: If the packaged model is not the expected one, if there is no such device, or no tokenizer.
     """
     source = str(minilm_folder()) if name == MINILM else name
-    _check_folder(source)
+    check_folder(source)
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
@@ -79,28 +77,6 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     if name == MINILM:
         model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
     return model
-
-
-def _check_folder(source: str) -> None:
-    """Refuses a folder of something else, or without a tokenizer: transformers takes an empty one instead.
-
-    Adapters alone may have the tokenizer of what they adapt.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        return
-    found = [name for name in _CONFIGURATIONS if (folder / name).is_file()]
-    if not found:
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
-        raise ValueError(
-            f"the folder {source!r} holds {there} and no checkpoint; expected one of {', '.join(_CONFIGURATIONS)}. "
-            "Give the folder into which the model was saved."
-        )
-    if found != ["adapter_config.json"] and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
-        raise ValueError(
-            f"the checkpoint {source!r} has no tokenizer; expected a file such as tokenizer.json or vocab.txt. Save it "
-            "there with the model: tokenizer.save_pretrained(folder)."
-        )
 
 
 def _not_found(name: str, error: OSError) -> str:
