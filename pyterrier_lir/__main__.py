@@ -235,7 +235,9 @@ def _table(outcome: Outcome) -> str:
         rows.append([row["name"], *measures, f"{row['encode_ms']:.2f}", f"{row['retrieve_ms']:.2f}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    note = f"\n+ better, - worse than {outcome.baseline} (paired t-test, Holm, p < 0.05)" if outcome.baseline else ""
+    note = "\nencode ms, retrieve ms: medians over queries, asked one at a time"
+    if outcome.baseline:
+        note = f"\n+ better, - worse than {outcome.baseline} (paired t-test, Holm, p < 0.05)" + note
     return "\n".join(["", lines[0], "-" * len(lines[0]), *lines[1:]]) + note
 
 

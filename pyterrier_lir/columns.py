@@ -58,7 +58,7 @@ def as_matrix(value: Any, column: str, dim: int | None = None) -> Floats:
     Raises:
         ValueError: If the value is no matrix, has another dimension, or holds NaN or infinite numbers.
     """
-    matrix = np.asarray(_to_numpy(value), dtype=np.float32)
+    matrix = _as_floats(value, column, "a matrix of numbers (tokens, dim)")
     if matrix.size == 0 and matrix.ndim < 2:
         return np.zeros((0, dim or 0), dtype=np.float32)
     if matrix.ndim != 2:
@@ -66,6 +66,8 @@ def as_matrix(value: Any, column: str, dim: int | None = None) -> Floats:
             f"{column} has a value of shape {matrix.shape}; expected a matrix (tokens, dim). "
             "A single vector belongs into query_vec or doc_vec; as a one-token text give it as vec[None, :]."
         )
+    if len(matrix) and not matrix.shape[1]:
+        raise ValueError(f"{column} has {len(matrix)} rows without dimensions; expected a matrix (tokens, dim).")
     if dim and len(matrix) and matrix.shape[1] != dim:
         raise ValueError(
             f"{column} has {matrix.shape[1]} dimensions; expected {dim}. "
@@ -113,7 +115,7 @@ def as_aligned_query(embs: Any, tok_ids: Any = None, weights: Any = None) -> tup
 
 
 def _as_weights(weights: Any, matrix: Floats) -> Floats:
-    row_weights: Floats = np.asarray(_to_numpy(weights), dtype=np.float32)
+    row_weights = _as_floats(weights, QUERY_WEIGHTS, "one number per row of query_embs")
     if row_weights.shape != (len(matrix),):
         raise ValueError(
             f"{QUERY_WEIGHTS} has shape {row_weights.shape}; expected ({len(matrix)},), one weight per row of "
@@ -199,6 +201,20 @@ def object_column(values: Sequence[Any]) -> npt.NDArray[np.object_]:
     for i, value in enumerate(values):
         column[i] = value
     return column
+
+
+def _as_floats(value: Any, column: str, expected: str) -> Floats:
+    try:
+        array = np.asarray(_to_numpy(value))
+        if not np.iscomplexobj(array):
+            return array.astype(np.float32, copy=False)
+        problem = "complex numbers"
+    except (TypeError, ValueError) as error:  # text, rows of unequal length
+        problem = str(error).partition("\n")[0].rstrip(".")
+    raise ValueError(
+        f"{column} holds {value!r:.60} ({problem}); expected {expected}. Give a NumPy array, a tensor, or lists of "
+        "equal length."
+    )
 
 
 def _to_numpy(value: Any) -> Any:

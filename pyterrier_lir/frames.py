@@ -112,9 +112,11 @@ def _advice_on_text(there: list[str], missing: set[str]) -> str:
 
 
 def check_counts(least: int = 1, /, **values: float | None) -> None:
-    """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default."""
+    """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default, where one is."""
     for name, value in values.items():
-        if value is not None and (not isinstance(value, Integral) or value < least):
+        if value is None and name != "num_results":
+            continue
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
 
 
@@ -186,6 +188,18 @@ def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, w
             groups[qid].append(group)
             ordered.append(group)
     return [Query(*columns.as_query(embs, weight, dim), np.array(rows)) for embs, weight, rows in ordered]
+
+
+def with_queries(inp: pd.DataFrame) -> pd.DataFrame:
+    """The frame, in which a row without a ``query`` or ``instruction`` has that of the other rows of its ``qid``.
+
+    PyTerrier's ``+`` leaves the columns of its left side empty in rows that only its right side found.
+    """
+    names = [name for name in ("query", "instruction") if name in inp.columns]
+    if "qid" not in inp.columns or not inp[names].isna().any(axis=None):
+        return inp
+    known = inp.groupby("qid")[names].transform("first")
+    return inp.assign(**{name: inp[name].where(inp[name].notna(), known[name]) for name in names})
 
 
 def query_columns(inp: pd.DataFrame) -> list[str]:

@@ -31,7 +31,7 @@ def pipeline(tmp_path_factory):
 
 
 def test_a_langchain_retriever(pipeline):
-    pytest.importorskip("langchain_core", reason="needs langchain-core: pip install 'pyterrier-lir[langchain]'")
+    pytest.importorskip("langchain_core", reason="needs langchain-core: pip install '.[langchain]'")
     from langchain_core.retrievers import BaseRetriever
 
     retriever = adapters.langchain_retriever(pipeline, TEXTS, k=2)
@@ -50,7 +50,7 @@ def test_a_langchain_retriever(pipeline):
 
 
 def test_a_langchain_chain_reads_what_was_found(pipeline):
-    pytest.importorskip("langchain_core", reason="needs langchain-core: pip install 'pyterrier-lir[langchain]'")
+    pytest.importorskip("langchain_core", reason="needs langchain-core: pip install '.[langchain]'")
     from langchain_core.language_models import FakeListChatModel
     from langchain_core.output_parsers import StrOutputParser
     from langchain_core.prompts import ChatPromptTemplate
@@ -75,7 +75,7 @@ def test_a_langchain_chain_reads_what_was_found(pipeline):
 
 
 def test_a_llamaindex_retriever(pipeline):
-    pytest.importorskip("llama_index.core", reason="needs llama-index-core: pip install 'pyterrier-lir[llamaindex]'")
+    pytest.importorskip("llama_index.core", reason="needs llama-index-core: pip install '.[llamaindex]'")
     from llama_index.core.retrievers import BaseRetriever
 
     retriever = adapters.llamaindex_retriever(pipeline, TEXTS, k=2)
@@ -90,7 +90,7 @@ def test_a_llamaindex_retriever(pipeline):
 
 
 def test_a_llamaindex_query_engine_reads_what_was_found(pipeline):
-    pytest.importorskip("llama_index.core", reason="needs llama-index-core: pip install 'pyterrier-lir[llamaindex]'")
+    pytest.importorskip("llama_index.core", reason="needs llama-index-core: pip install '.[llamaindex]'")
     from llama_index.core.llms import MockLLM
     from llama_index.core.query_engine import RetrieverQueryEngine
 
@@ -106,7 +106,7 @@ def test_a_llamaindex_query_engine_reads_what_was_found(pipeline):
 
 
 def test_dspy_retrieves_and_answers(pipeline):
-    pytest.importorskip("dspy", reason="needs dspy, which brings many packages: pip install 'pyterrier-lir[dspy]'")
+    pytest.importorskip("dspy", reason="needs dspy, which brings many packages: pip install '.[dspy]'")
     import dspy
     from dspy.utils import DummyLM
 
@@ -136,7 +136,7 @@ def test_dspy_retrieves_and_answers(pipeline):
 
 def test_a_reader_of_pyterrier_rag(pipeline):
     rag = pytest.importorskip(
-        "pyterrier_rag", reason="needs pyterrier-rag, which brings many packages: pip install 'pyterrier-lir[rag]'"
+        "pyterrier_rag", reason="needs pyterrier-rag, which brings many packages: pip install '.[rag]'"
     )
     from pyterrier_rag.backend import Backend, BackendOutput
     from pyterrier_rag.prompt import Concatenator
@@ -174,13 +174,13 @@ def test_documents_carry_what_their_row_says(pipeline):
 def test_a_missing_package_is_named(pipeline, monkeypatch):
     import sys
 
-    for module, make, extra in [
-        ("langchain_core.documents", adapters.langchain_retriever, "langchain"),
-        ("llama_index.core.retrievers", adapters.llamaindex_retriever, "llamaindex"),
+    for module, make, package in [
+        ("langchain_core.documents", adapters.langchain_retriever, "langchain-core"),
+        ("llama_index.core.retrievers", adapters.llamaindex_retriever, "llama-index-core"),
         ("dspy", adapters.dspy_retriever, "dspy"),
     ]:
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ImportError, match=rf"Run: pip install 'pyterrier-lir\[{extra}\]'"):
+        with pytest.raises(ImportError, match=f"Run: pip install '?{package}"):
             make(pipeline, TEXTS)
     with pytest.raises(AttributeError, match="has no attribute 'haystack_retriever'; expected one of dspy_retriever"):
         _ = adapters.haystack_retriever

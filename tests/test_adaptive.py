@@ -10,6 +10,7 @@ import pytest
 from rankings import scores
 
 import pyterrier_lir as lir
+from pyterrier_lir import frames
 from pyterrier_lir.index import scoring
 from pyterrier_lir.rerank import CandidatePruning
 from pyterrier_lir.rerank.corpus_graph import CorpusGraph
@@ -194,6 +195,20 @@ def test_the_graph_does_not_depend_on_blocks(corpus, index, tmp_path, monkeypatc
     records = [{"docno": docno, "doc_embs": embs} for docno, embs in corpus.items()]
     other = lir.LirIndex(tmp_path / "i").indexer(keep_embs=True, verbose=False).index(records)
     np.testing.assert_array_equal(other.corpus_graph(k=4).edges, index.corpus_graph(k=4).edges)
+
+
+def test_the_graph_is_that_of_a_search_for_each_document(index):
+    """Many documents are asked for in one call; the stages of PLAID, one by one, say what it must give."""
+    store, plaid, k = index.store, index.plaid(num_results=5), 4
+    wanted = np.full((DOCS, k), -1)
+    for docid in range(DOCS):
+        embs = store.document(docid)[0]
+        if len(embs):
+            query = frames.Query(embs, None, None)  # of 12 tokens at most, which all are searched for
+            near = plaid.retrieve(store, query, None, 1).docids
+            near = near[near != docid][:k]
+            wanted[docid, : len(near)] = near
+    np.testing.assert_array_equal(index.corpus_graph(k=k).edges, wanted)
 
 
 def test_a_graph_of_few_documents_has_gaps(tmp_path):

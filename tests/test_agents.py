@@ -124,7 +124,7 @@ def test_without_an_encoder_a_snippet_is_the_beginning(index):
 
 
 def test_the_schema_is_a_json_schema_that_accepts_what_search_accepts(tool):
-    jsonschema = pytest.importorskip("jsonschema", reason="comes with mcp: pip install 'pyterrier-lir[agents]'")
+    jsonschema = pytest.importorskip("jsonschema", reason="comes with mcp: pip install '.[agents]'")
     parameters = tool.schema["parameters"]
     jsonschema.Draft202012Validator.check_schema(parameters)
     jsonschema.validate({"query": "a day", "k": 3}, parameters)
@@ -339,7 +339,7 @@ def test_an_index_of_passages_gives_documents(tmp_path):
 
 
 def test_a_client_searches_over_standard_input_and_output(index, tmp_path):
-    mcp = pytest.importorskip("mcp", reason="needs mcp 2: pip install 'pyterrier-lir[agents]'")
+    mcp = pytest.importorskip("mcp", reason="needs mcp 2: pip install '.[agents]'")
     texts = documents(tmp_path / "docs.jsonl")
     options = ["--model", "toy", "--snippet-size", "14", "--max-searches", "2", "--k", "3"]
     command = ["-m", "pyterrier_lir", "mcp", str(index.path), "--texts", str(texts), *options]

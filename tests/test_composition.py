@@ -30,6 +30,27 @@ def test_operators():
     assert found == "dough"
 
 
+def test_a_sum_has_its_queries_again_where_they_are_encoded():
+    """`+` leaves them empty in rows that only its right side found."""
+    few, everything = ENCODER >> INDEX.exhaustive(num_results=1), ENCODER >> INDEX.exhaustive()
+    asked = QUERIES.assign(instruction=["in short", None, "at length"])
+    mixed = (few + 2 * everything)(asked)
+    assert mixed["query"].isna().sum() == len(mixed) - 3
+    encoded = ENCODER.query_encoder()(mixed)
+    assert encoded.groupby("qid")["query"].agg(set).to_dict() == {
+        q: {t} for q, t in zip(*QUERIES.values.T, strict=True)
+    }
+    assert encoded["instruction"].isna().sum() == (mixed["qid"] == "2").sum()  # it has none anywhere
+    wanted = ENCODER.query_encoder()(mixed.drop(columns=["query", "instruction"]).merge(asked, on="qid"))
+    same(INDEX.maxsim()(encoded)[["qid", "docno", "score"]], INDEX.maxsim()(wanted)[["qid", "docno", "score"]])
+    texts = pd.DataFrame({"docno": INDEX.docnos, "text": INDEX.docnos})
+    scored = ENCODER.text_scorer()(mixed.merge(texts, on="docno"))
+    assert (scored["score"] > -float("inf")).all() and scored["query"].notna().all()
+    assert mixed["query"].isna().any()  # what was given is as it was
+    lost = pd.DataFrame({"qid": ["1"], "query": [None], "docno": ["bread"]})  # no row knows it
+    assert ENCODER.query_encoder()(lost)["query_embs"][0].shape == (0, 32)
+
+
 class Counting(lir.ToyEncoder):
     """Counts the texts that it encodes."""
 

@@ -74,9 +74,9 @@ def test_code_is_no_wider_than_a_page(page):
 
 
 def test_sphinx_builds_the_pages_without_warnings(tmp_path):
-    pytest.importorskip("sphinx", reason="needs Sphinx: pip install 'pyterrier-lir[docs]'")
-    pytest.importorskip("furo", reason="needs furo: pip install 'pyterrier-lir[docs]'")
-    pytest.importorskip("sphinx_design", reason="needs sphinx-design: pip install 'pyterrier-lir[docs]'")
+    pytest.importorskip("sphinx", reason="needs Sphinx: pip install '.[docs]'")
+    pytest.importorskip("furo", reason="needs furo: pip install '.[docs]'")
+    pytest.importorskip("sphinx_design", reason="needs sphinx-design: pip install '.[docs]'")
     command = [sys.executable, "-m", "sphinx", "--nitpicky", "--fail-on-warning", "--keep-going", "--quiet"]
     done = subprocess.run(
         [*command, "-c", "docs", "pyterrier_lir/pt_docs", tmp_path], cwd=ROOT, capture_output=True, text=True

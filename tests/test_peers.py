@@ -162,5 +162,5 @@ def test_what_is_absent_says_how_to_get_it(name, index, monkeypatch):
     for module in kind.PACKAGES:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
-    with pytest.raises(ImportError, match=rf"{name} needs \w+.*; \w+ is not installed. pip install '"):
+    with pytest.raises(ImportError, match=rf"{name} needs \w+.*; \w+ is not installed. Run: pip install '?\w"):
         kind(index)

@@ -22,6 +22,12 @@ def test_pareto_front():
     twins = pd.DataFrame({"retrieve_ms": [1.0, 1.0], "nDCG@10": [0.5, 0.5]})
     assert plots.pareto_front(twins).tolist() == [True, True]
     assert plots.pareto_front(FRAME.assign(**{"nDCG@10": np.nan})).tolist() == [False] * 5
+    assert plots.pareto_front(FRAME.astype({"nDCG@10": str})).tolist() == [True, True, False, False, True]
+    for of_text in ("str", object):
+        with pytest.raises(
+            ValueError, match=r"'name' is no numbers but (str|object), such as '.+'; expected numbers.*Name"
+        ):
+            plots.pareto_front(FRAME.astype({"name": of_text}), y="name")
 
 
 def test_the_plot_shows_every_system_without_overlap(tmp_path):

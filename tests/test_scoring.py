@@ -290,6 +290,25 @@ def test_text_scorer():
     assert columns["score"].tolist() == out["score"].tolist()
 
 
+def test_text_scorer_weighs_the_rows_that_it_encodes():
+    encoder = lir.ToyEncoder(dim=2048)  # words are nearly orthogonal
+    rows = [
+        ("q1", "green apples", "a", "apples"),
+        ("q1", "green apples", "b", "green"),
+        ("q2", "green apples", "b", "green"),
+    ]
+    frame = pd.DataFrame(rows, columns=["qid", "query", "docno", "text"])
+    weighted = frame.assign(query_weights=[np.array([0.5, 3]), np.array([0.5, 3]), np.array([1, 0])])
+    out = encoder.text_scorer()(weighted)
+    assert out["docno"].tolist() == ["a", "b", "b"] and out["score"].tolist() == pytest.approx([3, 0.5, 1], abs=0.2)
+    columns = (encoder.query_encoder() >> encoder.doc_encoder() >> lir.MaxSim())(weighted)
+    assert columns["score"].tolist() == out["score"].tolist()
+    ones = encoder.text_scorer()(frame.assign(query_weights=[np.ones(2)] * 3))
+    assert ones["score"].tolist() == encoder.text_scorer()(frame)["score"].tolist()
+    with pytest.raises(ValueError, match=r"query_weights has shape \(3,\); expected \(2,\)"):
+        encoder.text_scorer()(frame.assign(query_weights=[np.ones(3)] * 3))  # of another query than this one
+
+
 def test_the_encoder_dispatches():
     encoder = lir.ToyEncoder()
     queries = encoder(pd.DataFrame({"qid": ["1", "2"], "query": ["a b", "a b"]}))

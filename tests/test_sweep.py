@@ -59,6 +59,7 @@ def test_a_sweep_over_indexes(fruit, tmp_path):
         ({"probes": [1]}, ["'probes'", "nprobe", "ndocs"]),
         ({"preset": "paper"}, ["list of values", "['paper']"]),
         ({"name": [1]}, ["'name'"]),
+        ({"error": [1]}, ["'error'", "column"]),
         ({"AP": [1]}, ["'AP'", "column"]),
         ({"retrieve_ms": [1]}, ["'retrieve_ms'", "column"]),
         ({"bytes_per_doc": [1]}, ["'bytes_per_doc'", "column"]),
@@ -85,3 +86,32 @@ def test_values_of_a_sweep_stay_what_they_are(fruit):
     found = lir.sweep(index.plaid, grid, topics, qrels, "AP", encoder=encoder, warm_up=0)
     assert found["ndocs"].tolist() == [None, None, 128, 128] and type(found["ndocs"][2]) is int
     assert found["nprobe"].dtype == int
+
+
+class Fails(pt.Transformer):
+    def transform(self, inp):
+        raise OSError("the disk is full")
+
+
+def test_what_is_finished_outlives_a_combination_that_fails(fruit, caplog):
+    encoder, index, topics, qrels = fruit
+
+    def make(nprobe, broken):
+        return index.plaid(nprobe=nprobe) if (nprobe, broken) != (2, True) else Fails()
+
+    grid = {"nprobe": [2, 1], "broken": [True, False]}
+    found = lir.sweep(make, grid, topics, qrels, [AP], encoder=encoder, warm_up=0)
+    assert list(found)[:4] == ["name", "nprobe", "broken", "AP"] and list(found)[-1] == "error"
+    assert (
+        found["error"].tolist()[0] == "OSError: the disk is full" and found["error"].isna().tolist()[1:] == [True] * 3
+    )
+    assert found["AP"].isna().tolist() == [True, False, False, False] and found["retrieve_ms"].notna().sum() == 3
+    assert found["nprobe"].tolist() == [2, 2, 1, 1] and found["broken"].tolist() == [True, False, True, False]
+    assert "nprobe=2, broken=True failed, the sweep goes on: OSError: the disk is full" in caplog.text
+    assert len(lir.tradeoff_plot(found, y="AP").axes[0].texts) == 3
+
+
+def test_nothing_is_finished_where_all_fail(fruit):
+    encoder, _index, topics, qrels = fruit
+    with pytest.raises(OSError, match="the disk is full"):
+        lir.sweep(lambda a: Fails(), {"a": [1, 2]}, topics, qrels, [AP], encoder=encoder)

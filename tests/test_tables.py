@@ -64,6 +64,32 @@ def test_costs_are_no_measures(fruit):
     ]  # fmt: skip
 
 
+def test_the_caption_says_which_statistic_a_time_is():
+    one = pd.DataFrame({"name": ["a"], "AP": [0.2], "retrieve_ms": [1.0], "retrieve_ms_p95": [9.0], "scored": [5]})
+    headings = {"retrieve_ms": r"ms$_{50}$", "retrieve_ms_p95": r"ms$_{95}$", "scored": "docs"}
+    assert table(one, columns=headings, caption="Costs.").splitlines()[2] == (
+        r"\caption{Costs. ms$_{50}$: median milliseconds from the encoded query to the ranking. ms$_{95}$: 95th "
+        r"percentile of the milliseconds from the encoded query to the ranking.}"
+    )
+    marked = table(RESULTS.assign(mrt=1.5), format="markdown", columns={"mrt": "time"}, test="Wilcoxon test")
+    assert "(Wilcoxon test, " in marked
+    assert marked.endswith("p < 0.05). time: mean milliseconds per query, all queries in one call.")
+
+
+def test_p_values_that_pt_experiment_lost_are_no_lack_of_significance(fruit):
+    """With Benjamini-Hochberg one system that equals the baseline makes the p-values of all NaN."""
+    _encoder, _index, topics, qrels = fruit
+    systems = {"first": First(), "same": First(), "right": pt.Transformer.from_df(qrels.assign(score=1.0, rank=0))}
+    theirs = pt.Experiment(systems, topics, qrels, [AP], baseline="first", correction="fdr_bh")
+    assert theirs["AP p-value corrected"].isna().all()
+    with pytest.raises(
+        ValueError, match=r"'right' has AP p-value 0.000\d+, but AP p-value corrected NaN.*measure\(\.\.\.\)"
+    ):
+        table(theirs)
+    ours = measure(systems, topics, qrels, AP, baseline="first", correction="fdr_bh", warm_up=0).results
+    assert "| right | **1.000** + |" in table(ours, format="markdown")
+
+
 def test_several_datasets_stand_side_by_side():
     one = pd.DataFrame({"name": ["a", "b"], "AP": [0.2, 0.1], "ms": [1, 2]})
     other = pd.DataFrame({"name": ["b", "c"], "AP": [0.3, 0.3], "ms": [3.0, 4.0]})

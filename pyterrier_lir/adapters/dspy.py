@@ -9,6 +9,7 @@ import pyterrier as pt
 
 from pyterrier_lir.adapters.documents import documents
 from pyterrier_lir.agents.texts import Texts
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from dspy import Prediction
@@ -32,7 +33,7 @@ def dspy_retriever(pipeline: pt.Transformer, texts: Texts = None, *, k: int = 3)
     try:
         from dspy import Prediction
     except ImportError as error:
-        raise ImportError("a DSPy retriever needs dspy. Run: pip install 'pyterrier-lir[dspy]'") from error
+        raise ImportError(f"a DSPy retriever needs dspy. Run: {pip_install('dspy')}") from error
     default = k
 
     def search(query: str, k: int | None = None) -> list[Prediction]:

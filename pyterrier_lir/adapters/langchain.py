@@ -8,6 +8,7 @@ import pyterrier as pt
 
 from pyterrier_lir.adapters.documents import documents
 from pyterrier_lir.agents.texts import Texts
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
@@ -33,7 +34,7 @@ def langchain_retriever(pipeline: pt.Transformer, texts: Texts = None, *, k: int
         from langchain_core.retrievers import BaseRetriever
     except ImportError as error:
         raise ImportError(
-            "a LangChain retriever needs langchain-core. Run: pip install 'pyterrier-lir[langchain]'"
+            f"a LangChain retriever needs langchain-core. Run: {pip_install('langchain-core')}"
         ) from error
 
     class PyTerrierRetriever(BaseRetriever):

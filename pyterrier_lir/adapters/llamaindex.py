@@ -8,6 +8,7 @@ import pyterrier as pt
 
 from pyterrier_lir.adapters.documents import documents
 from pyterrier_lir.agents.texts import Texts
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from llama_index.core.retrievers import BaseRetriever
@@ -34,7 +35,7 @@ def llamaindex_retriever(pipeline: pt.Transformer, texts: Texts = None, *, k: in
         from llama_index.core.schema import NodeWithScore, TextNode
     except ImportError as error:
         raise ImportError(
-            "a LlamaIndex retriever needs llama-index-core. Run: pip install 'pyterrier-lir[llamaindex]'"
+            f"a LlamaIndex retriever needs llama-index-core. Run: {pip_install('llama-index-core')}"
         ) from error
 
     class PyTerrierRetriever(BaseRetriever):

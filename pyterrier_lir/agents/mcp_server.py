@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pyterrier_lir.agents.search_tool import SearchTool
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -28,7 +29,7 @@ def mcp_server(tool: SearchTool, *, name: str = "pyterrier-lir") -> MCPServer:
         from mcp.server.mcpserver.exceptions import ToolError
     except ImportError as error:
         raise ImportError(
-            "serving a search tool needs the package mcp, version 2 or later. Run: pip install 'pyterrier-lir[agents]'"
+            f"serving a search tool needs the package mcp, version 2 or later. Run: {pip_install('mcp')}"
         ) from error
     from pydantic import Field
 

@@ -23,6 +23,8 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir.installing import pip_install
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
 ROWS = 16  # of a parquet file that are in memory at once: a page is a megabyte
 # What the columns are called, in order of preference.
@@ -156,7 +158,7 @@ def _pyarrow() -> Any:
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError(
-            "Parquet files need the package pyarrow, which is not installed. Run: pip install 'pyterrier-lir[pages]'"
+            f"Parquet files need the package pyarrow, which is not installed. Run: {pip_install('pyarrow')}"
         ) from error
     return parquet
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pyterrier_lir.installing import pip_install
+
 RETRIES = 3  # how often a job is given out again whose worker died
 LOCAL_STORE = 256 << 20  # bytes of shared memory of a cluster on this machine
 
@@ -23,7 +25,7 @@ def require_ray() -> Any:
         import ray
     except ImportError as error:
         raise ImportError(
-            "Ray is not installed; expected it for several machines: pip install 'pyterrier-lir[ray]'"
+            f"Ray is not installed; expected it for several machines. Run: {pip_install('ray')}"
         ) from error
     return ray
 

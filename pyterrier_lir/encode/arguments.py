@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from pyterrier_lir.encode import backends, checkpoint
@@ -21,8 +22,8 @@ def check(encoder: LateInteractionEncoder) -> None:
     """
     for name in ("dim", "query_length", "document_length", "batch_size"):
         value = getattr(encoder, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value}; expected at least 1.")
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{name}={value!r}; expected at least 1, as a whole number.")
     if encoder.dtype not in checkpoint.DTYPES:
         raise ValueError(f"dtype={encoder.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
     backends.check(encoder.backend, encoder.quantized)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pyterrier as pt
 
 from pyterrier_lir.encode import checkpoint
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -59,7 +60,7 @@ def check(backend: str, quantized: bool) -> None:
         except ImportError as error:
             raise ImportError(
                 f"backend={backend!r} needs the package {package}, which is not installed. "
-                f"Run: pip install {' '.join(PACKAGES[backend])}"
+                f"Run: {pip_install(*PACKAGES[backend])}"
             ) from error
 
 

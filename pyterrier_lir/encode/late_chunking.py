@@ -78,6 +78,8 @@ class LateChunking(LirTransformer):
         window: int | None = None,
         overlap: int | None = None,
     ) -> None:
+        if not isinstance(encoder, Encoder):
+            raise ValueError(f"encoder is {encoder!r:.60}; expected an encoder. Pass lir.LateInteractionEncoder(...).")
         frames.check_counts(length=length, stride=stride, window=window)
         frames.check_counts(0, overlap=overlap)
         frames.check_choice("unit", unit, UNITS)

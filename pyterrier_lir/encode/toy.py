@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pyterrier_lir import frames
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
 
@@ -28,7 +29,7 @@ class ToyEncoder(Encoder):
         text_field: The column or columns with a document's text; several are joined by a blank.
 
     Raises:
-        ValueError: If ``dim`` is less than 1.
+        ValueError: If a number has no meaning.
 
     Example:
         >>> encoder = ToyEncoder(dim=4)
@@ -41,8 +42,8 @@ class ToyEncoder(Encoder):
     def __init__(
         self, *, dim: int = 32, seed: int = 0, batch_size: int = 256, text_field: str | tuple[str, ...] = "text"
     ) -> None:
-        if dim < 1:
-            raise ValueError(f"dim is {dim}; expected at least 1.")
+        frames.check_counts(dim=dim, batch_size=batch_size)
+        frames.check_counts(0, seed=seed)
         self.dim = dim
         self.seed = seed
         self.batch_size = batch_size

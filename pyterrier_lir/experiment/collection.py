@@ -108,9 +108,10 @@ def open_collection(
         seed: Of the draw.
 
     Raises:
-        ValueError: If the dataset has no topic with judgements, no text, no documents, or docnos with blanks.
+        ValueError: If there is no such dataset, or it has no topic with judgements, no text, no documents, or docnos
+            with blanks.
     """
-    dataset = pt.get_dataset(name) if dataset is None else dataset
+    dataset = _dataset(name) if dataset is None else dataset
     topics, qrels = _judged(name, dataset)
     if num_queries is not None:
         if num_queries < 1:
@@ -126,6 +127,16 @@ def open_collection(
     return Collection(
         name, dataset, topics, qrels, chosen_fields, count, checksum, None if num_queries is None else seed
     )  # fmt: skip
+
+
+def _dataset(name: str) -> pt.datasets.Dataset:
+    try:
+        return pt.get_dataset(name)
+    except KeyError as error:
+        raise ValueError(
+            f"the dataset {name!r} is unknown; expected a name of PyTerrier's, with the prefix of its provider, such "
+            f"as lir:pydoc or irds:beir/scifact/test. ({error.args[0]})"
+        ) from error
 
 
 def safe_name(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyterrier_lir.experiment.labels import INK, MUTED
+from pyterrier_lir.experiment.significance import p_value
 from pyterrier_lir.figures import new_figure
 from pyterrier_lir.options import listed
 
@@ -134,7 +135,5 @@ def _chance(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
         return "identical"
     if len(values) == 1:
         return "one query: no test"
-    from scipy.stats import ttest_1samp
-
-    p = ttest_1samp(values, 0).pvalue  # of the differences: the paired t-test
+    p = p_value(values)
     return "paired t-test p < 0.001" if p < 0.001 else f"paired t-test p = {p:.3f}"

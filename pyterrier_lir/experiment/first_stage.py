@@ -18,6 +18,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.experiment.analysis import ANALYSERS, any_tokens, ascii_tokens
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.transformer import LirTransformer
 
 K1, B = 0.9, 0.4  # PISA's and Anserini's defaults
@@ -46,10 +47,11 @@ def bm25(
 
     Raises:
         ImportError: If neither is installed.
-        ValueError: If the engine or the analyser is unknown, or the index was made with another analyser; if the corpus
-            is empty or has docnos with blanks.
+        ValueError: If the engine or the analyser is unknown, the path holds something else, or the index was made with
+            another analyser; if the corpus is empty or has docnos with blanks.
     """
     path = Path(path)
+    _check_place(path)
     analyser = _analyser(path, analyser)
     if engine is None:
         engine = ("bm25s" if (path / _DOCNOS).exists() else "pisa") if path.exists() else installed_engine()
@@ -64,6 +66,15 @@ def bm25(
         Path(building, _ANALYSER).write_text(analyser)
         building.replace(path)
     return (PisaBM25 if engine == "pisa" else BM25S)(str(path), num_results=num_results)
+
+
+def _check_place(path: Path) -> None:
+    """Refuses a file, and a folder of something else."""
+    known = (_ANALYSER, _DOCNOS, "fwd.terms")
+    if path.exists() and not any((path / name).exists() for name in known):
+        raise ValueError(
+            f"{path} holds something else than an index of BM25; expected one, or a new path. Give another one."
+        )
 
 
 def _analyser(path: Path, wanted: str | None) -> str:
@@ -91,7 +102,8 @@ def installed_engine() -> str:
         if importlib.util.find_spec(package):
             return engine
     raise ImportError(
-        "BM25 needs pyterrier-pisa or bm25s, and neither is installed. Install one: pip install 'pyterrier-lir[demo]'"
+        "BM25 needs pyterrier-pisa or bm25s, and neither is installed. "
+        f"Run: {pip_install('pyterrier-pisa')}; where it has no wheel: {pip_install('bm25s', 'PyStemmer')}"
     )
 
 

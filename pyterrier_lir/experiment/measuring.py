@@ -1,7 +1,7 @@
 """Quality and cost of any pipelines, side by side.
 
-Every pipeline answers one query at a time, as a user waits for it, after a warm-up that is not counted. The rankings
-that were timed are the ones that `pt.Experiment` evaluates and compares.
+Every pipeline answers one query at a time, as a user waits for it, after a warm-up that is not counted; pipelines take
+turns. The rankings that were timed are the ones that `pt.Experiment` evaluates, each once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import pyterrier as pt
 
 from pyterrier_lir import options
 from pyterrier_lir.experiment.costs import counts, sizes
+from pyterrier_lir.experiment.evaluating import averaged, evaluate
 from pyterrier_lir.experiment.inputs import baselines, check_systems, check_topics, encoded, judgements, parse_measures
 from pyterrier_lir.experiment.significance import check_correction, compared
-from pyterrier_lir.experiment.timing import WARM_UP, run_timed
+from pyterrier_lir.experiment.timing import WARM_UP, run_in_turns
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
@@ -68,13 +69,16 @@ def measure(
     encodes the query itself, that is part of its ``retrieve_ms``, and its ``encode_ms`` is 0. Which kind a system is
     shows when it is given the first query as plain text.
 
+    All systems answer the same 25 queries before any goes on to the next, in an order that rotates, so that a machine
+    that is busy for a while is so for all alike.
+
     Columns of ``results``:
 
     ======================= ===========================================================================================
     column                  meaning
     ======================= ===========================================================================================
     ``name``                the system
-    the measures            means over queries, by `pt.Experiment`
+    the measures            by `pt.Experiment`: means over the queries that have a value
     ``encode_ms``           milliseconds to encode one query (median); NaN for embeddings that came with the topics
     ``retrieve_ms``         milliseconds from there to the ranking (median); also ``_mean`` and ``_p95``
     ``scored``              documents that get a score from their tokens, by MaxSim or by WARP's and XTR's estimate of
@@ -96,7 +100,8 @@ def measure(
         encoder: Encodes the queries.
         baseline: The system that the others are compared with by a paired t-test, or several.
         correction: Of the p-values for multiple tests, over the systems, for each measure and baseline; as
-            `pt.Experiment` names it. A system that equals the baseline in every query has a p-value of 1.
+            `pt.Experiment` names it. A system that equals the baseline in every query has a p-value of 1; of fewer than
+            two queries there is none.
         warm_up: Queries that each system answers before its times are taken.
 
     Raises:
@@ -111,31 +116,18 @@ def measure(
     qrels = judgements(qrels, topics)
     topics = encoded(topics, encoder, warm_up=warm_up)
     inputs = {name: topics[_columns(name, system, topics)] for name, system in systems.items()}
-    costs, rankings, single = {}, {}, []
-    for name, system in systems.items():
-        given = inputs[name]
-        found, times = run_timed(system, given, warm_up=warm_up, name=name)
-        if not len(found):
-            raise ValueError(
-                f"the system {name!r} finds nothing for any of {len(topics)} topics; expected some results. Look at "
-                "what it gives for one: system.search(...)."
-            )
-        rankings[name] = _ranking(name, found)
-        encode_ms = given.get("encode_ms", float("nan") if "query_embs" in given else 0.0)
-        single.append(pd.DataFrame({"name": name, "qid": topics["qid"], "encode_ms": encode_ms, "retrieve_ms": times}))
-        costs[name] = {**_times(single[-1]), **counts(system, given), **sizes(system)}
-    arguments = (rankings, topics[["qid", "query"]], qrels, measures)
-    quality = pt.Experiment(*arguments)[["name", *map(str, measures)]]
-    comparisons = [compared(*arguments, base, correction) for base in bases]
+    runs = run_in_turns(systems, inputs, warm_up=warm_up, keep=_RANKING)
+    rankings = {name: _ranking(name, _some(name, found)) for name, (found, _) in runs.items()}
+    times = pd.concat([_times(name, inputs[name], ms) for name, (_, ms) in runs.items()], ignore_index=True)
+    costs = [_summary(times[times["name"] == name]) for name in systems]
+    more = [{**counts(system, inputs[name]), **sizes(system)} for name, system in systems.items()]
+    values = evaluate(rankings, topics[["qid", "query"]], qrels, measures)
+    comparisons = [compared(values, measures, base, correction) for base in bases]
     if len(bases) > 1:
         comparisons = [frame.add_suffix(f" vs {base}") for frame, base in zip(comparisons, bases, strict=True)]
-    cost = pd.DataFrame.from_dict(costs, orient="index").loc[quality["name"]].reset_index(drop=True)
-    results = pd.concat([quality, cost, *comparisons], axis=1)
+    results = pd.concat([averaged(values, measures), pd.DataFrame(costs), pd.DataFrame(more), *comparisons], axis=1)
     results.attrs["correction"] = correction if bases else None
-    tidy = pt.Experiment(*arguments, perquery=True)
-    wide = tidy.pivot(index=["name", "qid"], columns="measure", values="value").reset_index()
-    perquery = pd.concat(single, ignore_index=True).merge(wide, on=["name", "qid"], how="left")
-    return Measured(results, perquery[["name", "qid", *map(str, measures), "encode_ms", "retrieve_ms"]], rankings)
+    return Measured(results, values.merge(times, on=["name", "qid"]), rankings)
 
 
 def _columns(name: str, system: pt.Transformer, topics: pd.DataFrame) -> list[str]:
@@ -168,9 +160,23 @@ def _ranking(name: str, found: Any) -> pd.DataFrame:
     return (found if "rank" in found.columns else pt.model.add_ranks(found))[list(_RANKING)]
 
 
-def _times(single: pd.DataFrame) -> dict[str, float]:
-    ms = single["retrieve_ms"]
+def _some(name: str, found: pd.DataFrame) -> pd.DataFrame:
+    if not len(found):
+        raise ValueError(
+            f"the system {name!r} finds nothing for any of the topics; expected some results. Look at what it gives "
+            "for one: system.search(...)."
+        )
+    return found
+
+
+def _times(name: str, given: pd.DataFrame, retrieve_ms: Any) -> pd.DataFrame:
+    encode_ms = given.get("encode_ms", float("nan") if "query_embs" in given else 0.0)
+    return pd.DataFrame({"name": name, "qid": given["qid"], "encode_ms": encode_ms, "retrieve_ms": retrieve_ms})
+
+
+def _summary(times: pd.DataFrame) -> dict[str, float]:
+    ms = times["retrieve_ms"]
     return {
-        "encode_ms": single["encode_ms"].median(), "retrieve_ms": ms.median(), "retrieve_ms_mean": ms.mean(),
+        "encode_ms": times["encode_ms"].median(), "retrieve_ms": ms.median(), "retrieve_ms_mean": ms.mean(),
         "retrieve_ms_p95": ms.quantile(0.95),
     }  # fmt: skip

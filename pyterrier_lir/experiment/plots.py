@@ -45,7 +45,7 @@ def pareto_front(results: pd.DataFrame, x: str | Measure = "retrieve_ms", y: str
         y: The column to make large.
 
     Raises:
-        ValueError: If a column is missing.
+        ValueError: If a column is missing, or holds something else than numbers.
 
     Example:
         >>> import pandas as pd
@@ -158,7 +158,13 @@ def _left_out(results: pd.DataFrame, x: str, y: str, label: str) -> str:
 
 
 def _values(results: pd.DataFrame, column: str) -> Floats:
-    return results[column].to_numpy(dtype=float, na_value=np.nan)
+    try:
+        return results[column].to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the column {column!r} is no numbers but {results[column].dtype}, such as {results[column].iloc[0]!r}; "
+            f"expected numbers, or text that is numbers. Name another column: one of {list(results.columns)}."
+        ) from error
 
 
 def _style(axes: Axes, xlabel: str, ylabel: str, title: str | None) -> None:

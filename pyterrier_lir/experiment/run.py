@@ -1,8 +1,8 @@
 """One experiment: a dataset, an encoder, several systems, measured for quality and for time.
 
 Queries are encoded once, and the time of that is one column; the time of retrieving from the encoded query is another.
-Both are taken query by query, one at a time, as a user waits for them, after an explicit warm-up that is not counted.
-The rankings that were timed are the ones that are evaluated, by `pt.Experiment`.
+Both are taken query by query, one at a time, as a user waits for them, after an explicit warm-up that is not counted;
+systems take turns. The rankings that were timed are the ones that are evaluated, by `pt.Experiment`.
 """
 
 from __future__ import annotations

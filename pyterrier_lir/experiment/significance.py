@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyterrier as pt
 
 CORRECTIONS = ("holm", "bonferroni", "sidak", "holm-sidak", "simes-hochberg", "hommel", "fdr_bh", "fdr_by")
 
 
-def compared(
-    rankings: Mapping[str, pd.DataFrame],
-    topics: pd.DataFrame,
-    qrels: pd.DataFrame,
-    measures: Sequence[Any],
-    base: str,
-    correction: str | None,
-) -> pd.DataFrame:
+def compared(perquery: pd.DataFrame, measures: Sequence[Any], base: str, correction: str | None) -> pd.DataFrame:
     """The columns by which `pt.Experiment` compares systems with a baseline.
 
-    Where a system equals the baseline in every query there is nothing to test: its p-value is 1. (`pt.Experiment` has
-    NaN there, which makes the corrected p-values of the other systems NaN as well with some corrections.) Of a single
-    query there is no p-value, and nothing is rejected.
+    Args:
+        perquery: ``name, qid`` and the measures, NaN where a query has no value. Of a system and the baseline those
+            queries count that have a value of both.
+        measures: The measures, or their names.
+        base: The name of the baseline.
+        correction: As `check_correction` takes it; None for none.
 
     Returns:
-        For every measure, in the order of the rankings: queries better (``AP +``) and worse (``AP -``), ``AP
-        p-value``, and with a correction ``AP reject`` (at .05) and ``AP p-value corrected``. NaN for the baseline.
+        For every measure, in the order of the systems: queries better (``AP +``) and worse (``AP -``), ``AP
+        p-value`` (see `p_value`), and with a correction ``AP reject`` (at .05) and ``AP p-value corrected``, which
+        leaves out systems without a p-value. NaN for the baseline.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):  # of equal rankings: 0 / 0
-        table = pt.Experiment(dict(rankings), topics, qrels, list(measures), baseline=base)
-    others, several = (table["name"] != base).to_numpy(), topics["qid"].isin(qrels["qid"]).sum() > 1
+    names = perquery["name"].drop_duplicates().tolist()
+    others = np.array([name != base for name in names])
     found: dict[str, Any] = {}
     for measure in map(str, measures):
-        better, worse, p = (table[f"{measure} {what}"].to_numpy(dtype=float) for what in ("+", "-", "p-value"))
-        p = np.where(others & several & (better == 0) & (worse == 0), 1.0, p)
+        values = perquery.pivot(index="qid", columns="name", values=measure)
+        differences = [values[name].sub(values[base]).dropna().to_numpy() for name in names]
+        better, worse, p = np.array([[(d > 0).sum(), (d < 0).sum(), p_value(d)] for d in differences], float).T
+        better[~others] = worse[~others] = p[~others] = np.nan
         found |= {f"{measure} +": better, f"{measure} -": worse, f"{measure} p-value": p}
         if correction is not None:
-            corrected, reject = _corrected(p, others, correction)
+            corrected, reject = _corrected(p, correction)
             found |= {f"{measure} reject": reject, f"{measure} p-value corrected": corrected}
     return pd.DataFrame(found)
+
+
+def p_value(differences: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    r"""The paired t-test, two-sided, of differences by query.
+
+    .. math::
+
+       t = \bar{d} / (s / \sqrt{n}), \qquad p = 2\,P(T_{n-1} > |t|)
+
+    Where no query differs there is nothing to test, and p is 1. (SciPy, and with it `pt.Experiment`, has 0/0, and some
+    corrections then have NaN for all other systems.) Where all differ by the same, s is 0, and so is p, whatever the
+    number of queries. Of fewer than two queries there is no p-value: NaN.
+    """
+    if len(differences) < 2:
+        return float("nan")
+    if not differences.any():
+        return 1.0
+    if np.allclose(differences, differences[0], rtol=1e-12, atol=0):  # what s is, is rounding
+        return 0.0
+    from scipy.stats import ttest_1samp
+
+    return float(ttest_1samp(differences, 0).pvalue)
 
 
 def check_correction(correction: str | None) -> None:
@@ -65,11 +84,12 @@ def correction_name(correction: str) -> str:
     return str(multitest_methods_names[multitest_alias[correction]])
 
 
-def _corrected(p: Any, others: Any, correction: str) -> tuple[Any, Any]:
+def _corrected(p: Any, correction: str) -> tuple[Any, Any]:
     from statsmodels.stats.multitest import multipletests
 
     corrected, reject = np.full(len(p), np.nan), np.zeros(len(p), dtype=bool)
-    tested = others & np.isfinite(p)
+    tested = np.isfinite(p)
     if tested.any():
-        reject[tested], corrected[tested], _, _ = multipletests(p[tested], method=correction)
+        with np.errstate(divide="ignore"):  # Sidak's logarithm of 1 - 1
+            reject[tested], corrected[tested], _, _ = multipletests(p[tested], method=correction)
     return corrected, reject

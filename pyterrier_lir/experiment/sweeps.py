@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,11 @@ from pyterrier_lir.experiment.timing import WARM_UP
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
 
+_log = logging.getLogger(__name__)
+
 _COLUMNS = (
-    "name", "encode_ms", "retrieve_ms", "retrieve_ms_mean", "retrieve_ms_p95", "scored", "index_mb", "derived_mb",
-    "bytes_per_doc",
+    "name", "error", "encode_ms", "retrieve_ms", "retrieve_ms_mean", "retrieve_ms_p95", "scored", "index_mb",
+    "derived_mb", "bytes_per_doc",
 )  # fmt: skip
 
 
@@ -57,10 +60,15 @@ def sweep(
     Returns:
         One row per combination, in the order of the grid: ``name`` (such as ``nprobe=1, ndocs=128``, of what varies), a
         column for each parameter, then the measures and costs as `experiment.measure` has them. `tradeoff_plot` takes
-        it as it is.
+        it as it is. Combinations are measured one after another, so that no more than one ranking is in memory; let
+        a few whose times are to be compared closely take turns in `experiment.measure`.
+
+        Where one fails the others are measured all the same. Its row has NaN for measures and costs, and a column
+        ``error`` says what happened, which is logged as well; the column is there only if one failed.
 
     Raises:
         ValueError: If the grid is empty or does not fit `make`, or what `experiment.measure` refuses.
+        Exception: What the first combination raised, if all fail.
     """
     measures = parse_measures(eval_metrics)
     values = _values(grid, [*_COLUMNS, *map(str, measures)])
@@ -70,14 +78,29 @@ def sweep(
     qrels = judgements(qrels, topics)
     topics = encoded(topics, encoder, warm_up=warm_up)
     varying = [key for key in values if len(values[key]) > 1] or list(values)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failures: list[Exception] = []
     for parameters, pipeline in pt.tqdm(list(zip(combinations, pipelines, strict=True)), desc="sweep", unit="pipeline"):
         name = ", ".join(f"{key}={parameters[key]}" for key in varying)
-        row = measure({name: pipeline}, topics, qrels, measures, warm_up=warm_up).results.iloc[0].to_dict()
-        rows.append({"name": row.pop("name"), **parameters, **row})
+        try:
+            found = measure({name: pipeline}, topics, qrels, measures, warm_up=warm_up).results.iloc[0].to_dict()
+        except Exception as error:  # whatever it is: what the others take hours for must not be lost
+            _log.warning("%s failed, the sweep goes on: %s: %s", name, type(error).__name__, error, exc_info=True)
+            failures.append(error)
+            found = {"error": f"{type(error).__name__}: {error}"}
+        rows.append({"name": name, **parameters, **found})
+    if len(failures) == len(rows):
+        raise failures[0]
+    return _frame(rows, values)
+
+
+def _frame(rows: list[dict[str, Any]], grid: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """The rows, columns in the same order whether the first failed or not; an error stands last."""
     found = pd.DataFrame(rows)
-    for key in (key for key in values if None in values[key]):  # else None would make fractions of whole numbers
-        found[key] = pd.Series([parameters[key] for parameters in combinations], dtype=object)
+    done = next(row for row in rows if "error" not in row)
+    found = found[[*done, *(column for column in found if column not in done)]]
+    for key in (key for key in grid if None in grid[key]):  # else None would make fractions of whole numbers
+        found[key] = pd.Series([row[key] for row in rows], dtype=object)
     return found
 
 

@@ -18,6 +18,13 @@ _SPECIAL = {
     ">": r"\textgreater{}", "|": r"\textbar{}",
 } | {character: "\\" + character for character in "&%$#_{}"}  # fmt: skip
 _P_VALUE = re.compile(r"(?P<measure>.+) p-value( corrected)?( vs (?P<base>.+))?")
+_TIMES = {
+    "encode_ms": "median milliseconds to encode a query",
+    "retrieve_ms": "median milliseconds from the encoded query to the ranking",
+    "retrieve_ms_mean": "mean milliseconds from the encoded query to the ranking",
+    "retrieve_ms_p95": "95th percentile of the milliseconds from the encoded query to the ranking",
+    "mrt": "mean milliseconds per query, all queries in one call",
+}
 
 
 class _Block(NamedTuple):
@@ -39,6 +46,7 @@ def table(
     digits: int = 3,
     alpha: float = 0.05,
     correction: str | None = None,
+    test: str = "paired t-test",
     caption: str | None = None,
     label: str | None = None,
 ) -> str:
@@ -46,7 +54,8 @@ def table(
 
     A mean that is significantly better or worse than the baseline's is marked + or -. With several baselines each has a
     letter, and the mark is followed by those of the baselines it holds for. Corrected p-values are used where there
-    are any. The best mean of a measure, as printed, is bold.
+    are any. The best mean of a measure, as printed, is bold. The caption says this, and of each column of times which
+    statistic it is.
 
     Args:
         results: ``experiment.measure(...).results``, or what `pt.Experiment` returns, with or without a baseline; or
@@ -58,12 +67,13 @@ def table(
         digits: Decimals of a measure.
         alpha: The level of significance.
         correction: How the p-values were corrected, for the caption; None for what `measure` noted.
-        caption: What the table shows, as LaTeX where that is written; the meaning of the marks is added.
+        test: What the p-values are of, for the caption, if you gave `pt.Experiment` another ``test``.
+        caption: What the table shows, as LaTeX where that is written; the meaning of marks and times is added.
         label: Of the LaTeX table, such as ``"tab:main"``.
 
     Raises:
         ValueError: If the format or a column is unknown, there are no measures or rows, a system's name occurs twice,
-            or the row of the baseline is missing.
+            the row of the baseline is missing, or a system has a p-value but no corrected one.
 
     Example:
         >>> frame = pd.DataFrame({"name": ["BM25", "PLAID"], "AP": [0.25, 0.5]})
@@ -92,11 +102,10 @@ def table(
             cells += [_plain(block, name, column, latex) for column in more]
         rows.append(cells)
     how = correction or next(iter(frames.values())).attrs.get("correction")
-    note = _note(blocks, letters, alpha, how)
-    if latex:
-        text = " ".join(part for part in (caption, _latex_note(note)) if part)
-        return _latex(blocks, more, rows, text, label)
-    return _markdown(blocks, more, rows, " ".join(part for part in (caption, note) if part))
+    note = _note(blocks, letters, alpha, test, how)
+    times = " ".join(f"{heading}: {_TIMES[column]}." for column, heading in more.items() if column in _TIMES)
+    text = " ".join(part for part in (caption, _latex_note(note) if latex else note, times) if part)
+    return _latex(blocks, more, rows, text, label) if latex else _markdown(blocks, more, rows, text)
 
 
 def _block(title: str, results: pd.DataFrame, measures: Sequence[Any] | None, more: Mapping[str, str]) -> _Block:
@@ -137,7 +146,23 @@ def _p_values(results: pd.DataFrame) -> dict[tuple[str, str], str]:
             key = match["measure"], match["base"] or _baseline(results, match["measure"])
             if key not in found or "corrected" in column:
                 found[key] = column
+    for column in found.values():
+        _check_corrected(results, column)
     return found
+
+
+def _check_corrected(results: pd.DataFrame, column: str) -> None:
+    """`pt.Experiment` has NaN for a system that equals the baseline, and some corrections then have it for all."""
+    plain = column.replace(" corrected", "")
+    if plain not in results.columns:
+        return
+    spoiled = results.index[results[plain].notna() & results[column].isna()]
+    if len(spoiled):
+        raise ValueError(
+            f"the system {spoiled[0]!r} has {plain} {results.loc[spoiled[0], plain]:.3g}, but {column} NaN, as "
+            "pt.Experiment gives it where another system equals the baseline in every query; expected both. Pass "
+            "experiment.measure(...).results, or leave the equal system out of pt.Experiment."
+        )
 
 
 def _baseline(results: pd.DataFrame, measure: str) -> str:
@@ -208,7 +233,7 @@ def _plain(block: _Block, name: str, column: str, latex: bool) -> str:
     return f"{value:.2f}" if isinstance(value, Real) else _name(str(value), latex)
 
 
-def _note(blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, correction: str | None) -> str:
+def _note(blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, test: str, correction: str | None) -> str:
     """What the marks mean."""
     if not letters:
         return ""
@@ -219,7 +244,7 @@ def _note(blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, co
     if corrected:
         how = f"{correction_name(correction)}-corrected" if correction else "corrected for multiple tests"
         how += " per measure and baseline" if several else ""
-    return f"Bold: best. + and -: significantly better and worse than {against} (paired t-test, {how}, p < {alpha:g})."
+    return f"Bold: best. + and -: significantly better and worse than {against} ({test}, {how}, p < {alpha:g})."
 
 
 def _latex(

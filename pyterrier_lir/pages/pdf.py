@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pyterrier_lir import columns, frames
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.pages.images import MAX_PIXELS, PageError, skipping
 from pyterrier_lir.transformer import LirTransformer
 
@@ -162,6 +163,6 @@ def _pdfium() -> Any:
         import pypdfium2
     except ImportError as error:
         raise ImportError(
-            "PDF files need the package pypdfium2, which is not installed. Run: pip install 'pyterrier-lir[pages]'"
+            f"PDF files need the package pypdfium2, which is not installed. Run: {pip_install('pypdfium2')}"
         ) from error
     return pypdfium2

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pyterrier_lir import columns, frames
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.pages.images import PageError, skipping
 from pyterrier_lir.transformer import LirTransformer
 
@@ -122,6 +123,6 @@ def _av() -> Any:
         import av
     except ImportError as error:
         raise ImportError(
-            "Video files need the package av, which is not installed. Run: pip install 'pyterrier-lir[video]'"
+            f"Video files need the package av, which is not installed. Run: {pip_install('av')}"
         ) from error
     return av

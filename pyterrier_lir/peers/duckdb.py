@@ -45,7 +45,7 @@ class DuckDB(Peer):
     """
 
     LABEL = "DuckDB"
-    PACKAGES: ClassVar[dict[str, str]] = {"duckdb": "duckdb>=1.1"}
+    PACKAGES: ClassVar[dict[str, str]] = {"duckdb": "duckdb"}
 
     def __init__(
         self,

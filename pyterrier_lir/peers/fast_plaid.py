@@ -38,7 +38,7 @@ class FastPlaid(Peer):
     """
 
     LABEL = "fast-plaid"
-    PACKAGES: ClassVar[dict[str, str]] = {"fast_plaid": "fast-plaid==1.7.0.2110"}
+    PACKAGES: ClassVar[dict[str, str]] = {"fast_plaid": "fast-plaid"}
     FILLING = ("nbits",)
 
     def __init__(

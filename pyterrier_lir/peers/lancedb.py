@@ -40,7 +40,7 @@ class LanceDB(Peer):
     """
 
     LABEL = "LanceDB"
-    PACKAGES: ClassVar[dict[str, str]] = {"lancedb": "lancedb>=0.20"}
+    PACKAGES: ClassVar[dict[str, str]] = {"lancedb": "lancedb"}
     FILLING = ("partitions",)
 
     def __init__(

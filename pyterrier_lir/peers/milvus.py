@@ -44,7 +44,7 @@ class Milvus(Peer):
     """
 
     LABEL = "Milvus Lite"
-    PACKAGES: ClassVar[dict[str, str]] = {"pymilvus": "pymilvus>=2.4", "milvus_lite": "milvus-lite"}
+    PACKAGES: ClassVar[dict[str, str]] = {"pymilvus": "pymilvus", "milvus_lite": "milvus-lite"}
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ import pyterrier as pt
 from pyterrier_lir import frames
 from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.index.files import write_synced
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Peer(LirTransformer):
         options: Of the subclass; those of the filling are noted beside the store.
     """
 
-    PACKAGES: ClassVar[dict[str, str]] = {}  # module -> what pip installs
+    PACKAGES: ClassVar[dict[str, str]] = {}  # module -> package
     FILLING: ClassVar[tuple[str, ...]] = ()  # arguments on which what is stored depends
 
     index_: LirIndex
@@ -153,8 +154,8 @@ class Peer(LirTransformer):
         return opened
 
     def _advice(self, what: str) -> str:
-        packages = " ".join(f"'{package}'" for package in self.PACKAGES.values())
-        return f"{type(self).__name__} needs {' and '.join(self.PACKAGES)}; {what}. pip install {packages}"
+        command = pip_install(*self.PACKAGES.values())
+        return f"{type(self).__name__} needs {' and '.join(self.PACKAGES)}; {what}. Run: {command}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}  # another process opens its own

@@ -36,7 +36,7 @@ class Qdrant(Peer):
     """
 
     LABEL = "Qdrant"
-    PACKAGES: ClassVar[dict[str, str]] = {"qdrant_client": "qdrant-client>=1.12"}
+    PACKAGES: ClassVar[dict[str, str]] = {"qdrant_client": "qdrant-client"}
 
     def __init__(self, index_: LirIndex, *, num_results: int = 1000, folder: str | Path | None = None) -> None:
         self._begin(index_, num_results, folder)

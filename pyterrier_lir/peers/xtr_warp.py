@@ -39,7 +39,7 @@ class XtrWarp(Peer):
     """
 
     LABEL = "xtr-warp-rs"
-    PACKAGES: ClassVar[dict[str, str]] = {"xtr_warp": "xtr-warp-rs==2.1.0.2110"}
+    PACKAGES: ClassVar[dict[str, str]] = {"xtr_warp": "xtr-warp-rs"}
     FILLING = ("nbits",)
 
     def __init__(

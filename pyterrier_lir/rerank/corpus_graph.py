@@ -1,7 +1,7 @@
 """The corpus graph: each document's nearest documents, found with the index itself.
 
 A document's own token vectors are the query, at most ``rows`` of them, evenly spread over the text, and PLAID answers
-it.
+it, `BLOCK` documents in one call.
 
 ========== ================ =========================================================
 file       dtype, shape     content
@@ -27,7 +27,6 @@ from pyterrier_lir import columns, frames
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.index import files
 from pyterrier_lir.index.manifest import small_files
-from pyterrier_lir.index.scoring import threads
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
@@ -110,18 +109,14 @@ class CorpusGraph:
 
         Deleted documents are found as well, so that the graph does not depend on when they were deleted.
         """
-        store, plaid, count = self.index_.store, self.index_.plaid(num_results=self.k + 1), threads(None)
+        store, plaid = self.index_.store, self.index_.plaid(num_results=self.k + 1)
         rows = [self._sample(store.document(int(docid))[0]) for docid in docids]
         frame = pd.DataFrame({"qid": docids, columns.QUERY_EMBS: columns.object_column(rows)})
-        docs, neighbours = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for query in frames.queries(frame, store.dim):
-            if len(query.embs):
-                near = plaid.retrieve(store, query, None, count).docids
-                docs.append(np.full(len(near), docids[query.rows[0]]))
-                neighbours.append(near)
-        pairs = np.stack([np.concatenate(docs), np.concatenate(neighbours)])
-        found, near = pairs[:, pairs[0] != pairs[1]]
-        return found, near
+        asked = [query for query in frames.queries(frame, store.dim) if len(query.embs)]
+        found = plaid.retrieve_all(store, asked, None) if asked else []
+        docs = np.repeat(docids[[query.rows[0] for query in asked]], [len(one.docids) for one in found])
+        near = np.concatenate([np.zeros(0, np.int64), *(one.docids for one in found)])
+        return docs[docs != near], near[docs != near]
 
     def _sample(self, embs: Floats) -> Floats:
         return embs[np.linspace(0, len(embs) - 1, min(self.rows, len(embs))).round().astype(np.int64)]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyterrier_lir import frames
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.serve.reader import Reader
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from pyterrier_lir.encode.base import Encoder
 
-INSTALL = "pip install 'pyterrier-lir[serve]'"
+PACKAGES = ("fastapi", "uvicorn", "prometheus-client")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def create_app(path: str | Path, encoder: Encoder, settings: Settings | None = N
 
         from pyterrier_lir.serve.endpoints import Endpoints
     except ImportError as error:
-        raise ImportError(f"{error.name} is not installed; expected it for the server: {INSTALL}") from error
+        raise ImportError(
+            f"{error.name} is not installed; expected it for the server: {pip_install(*PACKAGES)}"
+        ) from error
     settings = settings or Settings()
     endpoints = Endpoints(Reader(path, encoder, settings.method), settings)
 

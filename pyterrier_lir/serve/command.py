@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pyterrier_lir.installing import pip_install
+
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
 
@@ -39,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, encoder: Encoder) -> None:
     """Serves until it is interrupted."""
-    from pyterrier_lir.serve.app import INSTALL, Settings, create_app
+    from pyterrier_lir.serve.app import PACKAGES, Settings, create_app
 
     try:
         import uvicorn
     except ImportError as error:
-        raise ImportError(f"uvicorn is not installed; expected it for the server: {INSTALL}") from error
+        raise ImportError(f"uvicorn is not installed; expected it for the server: {pip_install(*PACKAGES)}") from error
     settings = Settings(
         args.method, args.workers, args.waiting, args.timeout, args.max_query, args.max_results, args.host
     )

@@ -14,6 +14,7 @@ import pyterrier as pt
 
 from pyterrier_lir.encode import checkpoint
 from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
+from pyterrier_lir.installing import pip_install
 from pyterrier_lir.train import card, leaks, randomness, resume
 from pyterrier_lir.train.dev import PREFIX, Dev, curve
 from pyterrier_lir.train.losses import Contrastive, Loss
@@ -226,6 +227,4 @@ def _check_leaks(recipe: Recipe, test: pd.DataFrame | None, dev: Dev | None) -> 
 def _check_installed() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(
-            f"training needs {' and '.join(missing)}, not installed. Run: pip install 'pyterrier-lir[train]'"
-        )
+        raise ImportError(f"training needs {' and '.join(missing)}, not installed. Run: {pip_install(*missing)}")
