@@ -262,7 +262,7 @@ MISTAKES = [
             OSError, "'./models/colbert'", "expected a folder", "Check the spelling"),
     Mistake("no model", lambda w: lir.LateInteractionEncoder(None),
             ValueError, "None", "expected the name of a checkpoint", "or its folder"),
-    Mistake("a device that is none", lambda w: lir.LateInteractionEncoder(str(w.path), device="gpu").load(),
+    Mistake("a device that is none", lambda w: lir.LateInteractionEncoder("minilm", device="gpu").load(),
             ValueError, "'gpu'", 'expected "cpu", "cuda"', "Leave device out"),
     Mistake("a dtype that is none", lambda w: lir.LateInteractionEncoder("minilm", dtype="fp16"),
             ValueError, "'fp16'", "expected one of 'auto'", "'float16'"),
