@@ -32,7 +32,9 @@ def by_search(lines):
 
 
 def same(found, expected):
-    assert {search: docnos for search, (docnos, _) in found.items()} == {s: docnos for s, (docnos, _) in expected.items()}
+    assert {search: docnos for search, (docnos, _) in found.items()} == {
+        s: docnos for s, (docnos, _) in expected.items()
+    }
     for search, (_, scores) in expected.items():
         assert found[search][1] == pytest.approx(scores, abs=2e-6), search
 
