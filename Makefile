@@ -3,6 +3,8 @@
 # make notebooks  runs the notebooks on the whole of lir:pydoc, from an empty cache, and keeps their outputs
 # make docs    the documentation as pages to look at: build/docs/index.html
 # make peers   the packages that benchmarks/ compares with, in an environment of their own
+# make wheels  the sdist and a manylinux wheel for each of PYTHONS that is found, from what is committed: dist/
+# make oldest  tests with the oldest dependencies that setup.py admits (tests/oldest.txt), on the oldest Python
 # make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
 # LIR_LIMIT    a folder with LIMIT's small set (corpus.jsonl, queries.jsonl, qrels.jsonl of google-deepmind/limit), for
@@ -11,13 +13,14 @@
 # TORCH_INDEX  where pip looks for torch, for example https://download.pytorch.org/whl/cpu; empty: where it always looks
 
 PYTHON ?= python3
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV ?= .venv
 TORCH_INDEX ?=
 LIR_LIMIT ?=
 LIR_MEDQUAD ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs notebooks benchmark engines peers clean
+.PHONY: demo test lint docs notebooks benchmark engines peers wheels oldest clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
@@ -58,5 +61,13 @@ peers: .venv-peers/.installed
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 	touch $@
 
+wheels: .venv-release/.installed
+	.venv-release/bin/python tools/wheels.py $(PYTHONS)
+
+.venv-release/.installed: tools/requirements.txt
+	test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --requirement tools/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache notebooks/.cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache notebooks/.cache

@@ -113,7 +113,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pyterrier_lir", "pyterrier_lir.*"]),
     package_data={
-        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*", "serve/*.html"],
+        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "serve/*.html"],
     },
     ext_modules=kernel_extensions(),
     options={"build_ext": {"parallel": os.cpu_count() or 1}},  # one compiler for each extension
