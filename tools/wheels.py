@@ -26,14 +26,14 @@ PINNED = Path(__file__).parent / "requirements.txt"
 
 def main(pythons: Sequence[str]) -> None:
     """Makes everything in ``dist/`` anew, and checks it."""
-    found = [python for python in pythons if shutil.which(python)]
+    found = {python: path for python in pythons if (path := shutil.which(python))}
     for folder in (BUILD, DIST):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     epoch = int(run("git", "log", "-1", "--format=%ct"))
     sdist = make_sdist(epoch)
-    for python in found:
-        make_wheel(python, sdist, epoch)
+    for path in found.values():
+        make_wheel(path, sdist, epoch)
     check_dist.main([str(DIST)])
     missing = sorted({*pythons} - {*found})
     print(f"{len(found)} wheels" + (f"; not found, so not built: {', '.join(missing)}" if missing else ""))
