@@ -4,6 +4,7 @@
 # make docs    the documentation as pages to look at: build/docs/index.html
 # make peers   the packages that benchmarks/ compares with, in an environment of their own
 # make wheels  the sdist and a manylinux wheel for each of PYTHONS that is found, from what is committed: dist/
+# make sbom    a CycloneDX list of what a plain installation brings, in dist/, and its licences, docs/licences.md
 # make oldest  tests with the oldest dependencies that setup.py admits (tests/oldest.txt), on the oldest Python
 # make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
@@ -15,12 +16,14 @@
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV ?= .venv
+OLDEST_PYTHON ?= python3.11
+OLDEST_TESTS ?= tests/test_kernels.py tests/test_contract.py tests/test_old_indexes.py tests/test_index.py tests/test_change.py
 TORCH_INDEX ?=
 LIR_LIMIT ?=
 LIR_MEDQUAD ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs notebooks benchmark engines peers wheels oldest clean
+.PHONY: demo test lint docs notebooks benchmark engines peers wheels sbom oldest clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
@@ -63,6 +66,25 @@ peers: .venv-peers/.installed
 
 wheels: .venv-release/.installed
 	.venv-release/bin/python tools/wheels.py $(PYTHONS)
+
+sbom: .venv-release/.installed .venv-runtime/.installed
+	mkdir -p dist
+	.venv-release/bin/python -m cyclonedx_py environment --output-reproducible --output-file dist/pyterrier_lir.cdx.json \
+		.venv-runtime/bin/python
+	.venv-release/bin/python tools/licences.py .venv-runtime/bin/python
+
+oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
+
+.venv-oldest/.installed: setup.py tests/oldest.txt $(wildcard pyterrier_lir/kernels/src/*)
+	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt pytest '.[demo]'
+	touch $@
+
+.venv-runtime/.installed: setup.py constraints.txt
+	test -x .venv-runtime/bin/python || $(PYTHON) -m venv .venv-runtime
+	.venv-runtime/bin/python -m pip install --quiet --constraint constraints.txt .
+	touch $@
 
 .venv-release/.installed: tools/requirements.txt
 	test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release

@@ -121,7 +121,7 @@ setup(
         "python-terrier>=1.0",
         "pyterrier>=1.1",
         "numpy>=2.0",
-        "pandas>=2.2",
+        "pandas>=2.2.2",  # the first that knows NumPy 2
         "ir_datasets>=0.5.9",
         "torch>=2.5",
         "transformers>=5.0",
