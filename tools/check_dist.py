@@ -16,9 +16,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from elftools.elf.dynamic import DynamicSection
-from elftools.elf.elffile import ELFFile
-
 ROOT = Path(__file__).parents[1]
 LIBRARIES = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2"}
 KERNELS = re.compile(r"pyterrier_lir/kernels/_(x86_64_v2|x86_64_v3|icelake)\.cpython-\d+-x86_64-linux-gnu\.so")
@@ -81,6 +78,9 @@ def compared(found: set[str], expected: set[str]) -> Iterator[str]:
 
 def in_kernel(data: bytes) -> Iterator[str]:
     """What a shared object says of where it was made."""
+    from elftools.elf.dynamic import DynamicSection
+    from elftools.elf.elffile import ELFFile
+
     elf = ELFFile(io.BytesIO(data))
     yield from (f"it has {section.name}" for section in elf.iter_sections() if section.name.startswith(".debug"))
     for section in elf.iter_sections():

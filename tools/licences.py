@@ -14,8 +14,8 @@ PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation"
 NOTE = """\
 # Licences
 
-What `pip install pyterrier-lir` brings with it, extras aside, and under which licences: written by `make sbom` from what
-the packages say of themselves. This package is under the MIT licence.
+What `pip install pyterrier-lir` brings with it, extras aside, and under which licences: written by `make sbom` from
+what the packages say of themselves. This package is under the MIT licence.
 
 """
 

@@ -1,7 +1,7 @@
 """Builds the archives of a release from what is committed: ``make wheels``.
 
-The sdist comes from HEAD alone, wheels from the sdist, one for each Python that is named and found. Times in them are that
-of the commit, so that the same commit, compiler and `requirements.txt` give the same bytes.
+The sdist comes from HEAD alone, wheels from the sdist, one for each Python that is named and found. Times in them are
+that of the commit, so that the same commit, compiler and `requirements.txt` give the same bytes.
 """
 
 from __future__ import annotations
