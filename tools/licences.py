@@ -9,13 +9,14 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "licences.md"
 TOOLS = ["pip", "setuptools", "wheel", "pyterrier-lir"]  # of the environment, or ourselves
-PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "HPND", "CNRI", "Unlicense", "0BSD",
-              "Zlib", "CMU", "Mulan PSL")  # fmt: skip
+PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "HPND", "CNRI", "Unlicense",
+              "Zlib", "CMU", "CC0", "BSL-1.0")  # fmt: skip
 NOTE = """\
 # Licences
 
 What `pip install pyterrier-lir` brings with it, extras aside, and under which licences: written by `make sbom` from
-what the packages say of themselves. This package is under the MIT licence.
+what the packages say of themselves. This package is under the MIT licence. MPL 2.0, where it stands below, asks whoever
+changes files of that package to publish those files; who uses it or ships it unchanged need not publish anything else.
 
 """
 
