@@ -3,6 +3,9 @@
 # make notebooks  runs the notebooks on the whole of lir:pydoc, from an empty cache, and keeps their outputs
 # make docs    the documentation as pages to look at: build/docs/index.html
 # make peers   the packages that benchmarks/ compares with, in an environment of their own
+# make wheels  the sdist and a manylinux wheel for each of PYTHONS that is found, from what is committed: dist/
+# make sbom    a CycloneDX list of what a plain installation brings, in dist/, and its licences, docs/licences.md
+# make oldest  tests with the oldest dependencies that setup.py admits (tests/oldest.txt), on the oldest Python
 # make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
 # LIR_LIMIT    a folder with LIMIT's small set (corpus.jsonl, queries.jsonl, qrels.jsonl of google-deepmind/limit), for
@@ -11,13 +14,16 @@
 # TORCH_INDEX  where pip looks for torch, for example https://download.pytorch.org/whl/cpu; empty: where it always looks
 
 PYTHON ?= python3
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 VENV ?= .venv
+OLDEST_PYTHON ?= python3.11
+OLDEST_TESTS ?= tests/test_kernels.py tests/test_contract.py tests/test_old_indexes.py tests/test_index.py tests/test_change.py
 TORCH_INDEX ?=
 LIR_LIMIT ?=
 LIR_MEDQUAD ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs notebooks benchmark engines peers clean
+.PHONY: demo test lint docs notebooks benchmark engines peers wheels sbom oldest clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
@@ -46,7 +52,7 @@ benchmark: $(VENV)/.installed-test
 $(VENV)/.installed-%: setup.py pyproject.toml constraints.txt $(wildcard pyterrier_lir/kernels/src/*)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
-	$(PIP) --editable '.[$*]'
+	$(if $(filter test,$*),LIR_KERNELS=all) $(PIP) --editable '.[$*]'
 	touch $@
 
 engines: $(VENV)/.installed-demo peers
@@ -59,5 +65,32 @@ peers: .venv-peers/.installed
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 	touch $@
 
+wheels: .venv-release/.installed
+	.venv-release/bin/python tools/wheels.py $(PYTHONS)
+
+sbom: .venv-release/.installed .venv-runtime/.installed
+	mkdir -p dist
+	.venv-release/bin/python -m cyclonedx_py environment --output-reproducible --output-file dist/pyterrier_lir.cdx.json \
+		.venv-runtime/bin/python
+	.venv-release/bin/python tools/licences.py .venv-runtime/bin/python
+
+oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
+
+.venv-oldest/.installed: setup.py tests/oldest.txt $(wildcard pyterrier_lir/kernels/src/*)
+	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt pytest '.[demo]'
+	touch $@
+
+.venv-runtime/.installed: setup.py constraints.txt
+	test -x .venv-runtime/bin/python || $(PYTHON) -m venv .venv-runtime
+	.venv-runtime/bin/python -m pip install --quiet --constraint constraints.txt .
+	touch $@
+
+.venv-release/.installed: tools/requirements.txt
+	test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --requirement tools/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache notebooks/.cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache notebooks/.cache

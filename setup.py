@@ -5,6 +5,7 @@ import platform
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, find_packages, setup
 
@@ -25,41 +26,68 @@ COMPILE_FLAGS = [
 ]
 
 # One extension module per instruction set. To add one (say "sapphirerapids", which so far would bring nothing): name
-# it here, say in `supported` of src/module.cpp which processors run it, and list it in kernels/builds.py.
+# it here, say in src/cpu.cpp which processors run it, and list it in kernels/builds.py.
 X86_64 = {
-    "_x86_64_v2": ["-march=x86-64-v2"],
-    "_x86_64_v3": ["-march=x86-64-v3"],
-    "_icelake": ["-march=icelake-server"],
+    "x86_64_v2": ["-march=x86-64-v2"],
+    "x86_64_v3": ["-march=x86-64-v3"],
+    "icelake": ["-march=icelake-server"],
 }
-LINUX_ARM = {"_plain": [], "_dotprod": ["-march=armv8.2-a+dotprod"]}
+LINUX_ARM: dict[str, list[str]] = {"plain": [], "dotprod": ["-march=armv8.2-a+dotprod"]}
+SOURCES = ["module.cpp", "searches.cpp"]
+# What Linux calls what a build needs, as far as it decides between them; src/cpu.cpp decides what is loaded.
+NEEDS = {"x86_64_v3": {"avx2", "fma", "bmi2"}, "icelake": {"avx512_vnni", "avx512_vbmi2", "avx512_bitalg"}}
+
+
+def builds() -> dict[str, list[str]]:
+    """The builds to compile, and their flags: those for this machine, or with ``LIR_KERNELS=all`` those for its family.
+
+    On x86 a machine with AVX-512 also gets the build for AVX2, as others may see the same folder. The build for older
+    processors is there for those alone, as each takes half a minute of two cores.
+    """
+    machine = platform.machine().lower()
+    if machine in ("aarch64", "arm64"):
+        return LINUX_ARM if platform.system() == "Linux" else {"plain": []}
+    if machine not in ("x86_64", "amd64"):
+        return {"plain": []}
+    try:
+        flags = set(re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())  # type: ignore[index]
+    except (OSError, TypeError):
+        return X86_64
+    if os.environ.get("LIR_KERNELS") == "all":
+        return X86_64
+    here = {name: X86_64[name] for name, needed in NEEDS.items() if needed <= flags}
+    return here or {"x86_64_v2": X86_64["x86_64_v2"]}
 
 
 def kernel_extensions() -> list[Extension]:
-    """One extension per instruction set of this machine's family; none where pybind11 is missing."""
+    """One extension per build, and the one that says which of them run here; none where pybind11 is missing."""
     try:
         import pybind11
+        from pybind11.setup_helpers import ParallelCompile
     except ImportError:
         warnings.warn("pybind11 is not installed: building without compiled kernels", stacklevel=2)
         return []
-    machine = platform.machine().lower()
-    builds: dict[str, list[str]] = {"_plain": []}
-    if machine in ("x86_64", "amd64"):
-        builds = X86_64
-    elif machine in ("aarch64", "arm64") and platform.system() == "Linux":
-        builds = LINUX_ARM
-    return [
+    ParallelCompile(default=0).install()  # both sources of a build at once
+    source = KERNELS / "src"
+    options: dict[str, Any] = {
+        "depends": [str(path.relative_to(ROOT)) for path in sorted((ROOT / source).glob("*.hpp"))],
+        "include_dirs": [pybind11.get_include()],
+        "extra_link_args": ["-pthread"],
+        "language": "c++",
+        "optional": True,  # a failing or missing compiler is a warning, not the end of the installation
+    }
+    cpu = Extension(
+        "pyterrier_lir.kernels._cpu", [str(source / "cpu.cpp")], extra_compile_args=COMPILE_FLAGS, **options
+    )
+    return [cpu] + [
         Extension(
-            f"pyterrier_lir.kernels.{name}",
-            sources=[str(KERNELS / "src" / "module.cpp")],
-            depends=[str(path.relative_to(ROOT)) for path in sorted((ROOT / KERNELS / "src").glob("*.hpp"))],
-            include_dirs=[pybind11.get_include()],
-            define_macros=[("LIR_MODULE", name)],
+            f"pyterrier_lir.kernels._{name}",
+            [str(source / file) for file in SOURCES],
+            define_macros=[("LIR_MODULE", f"_{name}")],
             extra_compile_args=COMPILE_FLAGS + flags,
-            extra_link_args=["-pthread"],
-            language="c++",
-            optional=True,  # a failing or missing compiler is a warning, not the end of the installation
+            **options,
         )
-        for name, flags in builds.items()
+        for name, flags in builds().items()
     ]
 
 
@@ -118,15 +146,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pyterrier_lir", "pyterrier_lir.*"]),
     package_data={
-        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "kernels/src/*", "serve/*.html"],
+        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "serve/*.html"],
     },
     ext_modules=kernel_extensions(),
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},  # one compiler for each extension
     install_requires=[
         "python-terrier>=1.0",
         "pyterrier>=1.1",
         "numpy>=2.0",
-        "pandas>=2.2",
+        "pandas>=2.2.2",  # the first that knows NumPy 2
         "ir_datasets>=0.5.9",
         "torch>=2.5",
         "transformers>=5.0",

@@ -169,7 +169,7 @@ def clusters_of(embs: Floats, tok_ids: Ints, count: int, rng: np.random.Generato
         float32 ``(c, dim)``, not of unit length, and int32 ``(c,)``.
     """
     distinct, places = np.unique(embs, axis=0, return_inverse=True)
-    order = np.lexsort((tok_ids, places))
+    order = np.lexsort((tok_ids, places.ravel()))  # NumPy 2.0.0 gives a column
     embs, tok_ids = embs[order], tok_ids[order]
     points = embs if count < len(distinct) else distinct  # else every distinct row is a cluster
     nearest = kernels.nearest(embs, kmeans(points, count, ITERATIONS, rng))[0] if len(embs) else np.zeros(0, np.int32)

@@ -34,6 +34,7 @@ CODECS = "codecs"
 DELETED = "deleted"  # for each manifest with deleted documents a file of their docids, int64, ascending
 DERIVED = "derived"  # see `derived`
 CHECKSUM = "checksum"
+FORMAT_VERSION = 1  # of all files that a manifest names; one up where a released version could not read them
 
 Manifest = dict[str, Any]
 
@@ -69,6 +70,7 @@ def read(path: Path) -> Manifest | None:
             f"{path} holds a {what}; expected multivec_index.lir. Open it with pt.Artifact.load, or choose another "
             "path for the index."
         )
+    _check_version(path, manifest)
     found, expected = manifest.pop(CHECKSUM, None), _checksum(manifest)
     if found != expected:
         raise ValueError(f"{path / MANIFEST} is damaged: its checksum is {found}; expected {expected}. {files.ADVICE}")
@@ -123,6 +125,7 @@ def commit(
         "type": "multivec_index",
         "format": "lir",
         "package_hint": "pyterrier-lir",
+        "format_version": FORMAT_VERSION,
         "number": number,
         "documents": sum(map(len, segments)) - len(deleted),
         "tokens": sum(segment.num_tokens for segment in segments) - gone,
@@ -224,6 +227,20 @@ def only_writer(path: Path) -> Iterator[None]:
                 f"Another process is writing to the index at {path}; expected one writer. Wait for it to end."
             ) from error
         yield
+
+
+def _check_version(path: Path, manifest: Manifest) -> None:
+    """Raises a ValueError for an index of a later format; comes first, as nothing else is known of such a manifest."""
+    version = manifest.get("format_version", 1)  # those before the first release did not say it
+    if type(version) is not int or version < 1:
+        raise ValueError(
+            f"{path / MANIFEST} is damaged: its format_version is {version!r}; expected 1 or more. {files.ADVICE}"
+        )
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"The index at {path} has format version {version}; pyterrier-lir {__version__} reads up to "
+            f"{FORMAT_VERSION}. Upgrade: pip install --upgrade pyterrier-lir"
+        )
 
 
 def _wrong(manifest: Manifest) -> str:

@@ -78,9 +78,8 @@ def _warn_once() -> None:
 def _modules() -> dict[str, ModuleType]:
     """The builds that exist and that the processor can run, best first, and NumPy."""
     modules = {}
-    # The build for the oldest processors says what this one can run: the others may not even be loadable.
-    oldest = _import("plain") or _import("x86_64_v2")
-    for name in oldest.supported() if oldest is not None else []:
+    cpu = _import("cpu")
+    for name in cpu.supported() if cpu is not None else []:
         module = _import(name)
         if module is not None:
             modules[name] = module
