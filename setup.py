@@ -44,19 +44,25 @@ def builds() -> dict[str, list[str]]:
     On x86 a machine with AVX-512 also gets the build for AVX2, as others may see the same folder. The build for older
     processors is there for those alone, as each takes half a minute of two cores.
     """
-    machine = platform.machine().lower()
+    wanted, machine = os.environ.get("LIR_KERNELS", ""), platform.machine().lower()
+    if wanted not in ("", "all"):
+        raise ValueError(f"LIR_KERNELS is {wanted!r}; expected all, or nothing for this machine's kernels")
     if machine in ("aarch64", "arm64"):
         return LINUX_ARM if platform.system() == "Linux" else {"plain": []}
     if machine not in ("x86_64", "amd64"):
         return {"plain": []}
-    try:
-        flags = set(re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())  # type: ignore[index]
-    except (OSError, TypeError):
-        return X86_64
-    if os.environ.get("LIR_KERNELS") == "all":
+    flags = processor_flags()
+    if wanted == "all" or not flags:
         return X86_64
     here = {name: X86_64[name] for name, needed in NEEDS.items() if needed <= flags}
     return here or {"x86_64_v2": X86_64["x86_64_v2"]}
+
+
+def processor_flags() -> set[str]:
+    """What Linux says of the processor; nothing on other systems."""
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"^flags\s*: (.*)$", path.read_text(), re.MULTILINE) if path.exists() else None
+    return set(found[1].split()) if found else set()
 
 
 def kernel_extensions() -> list[Extension]:
