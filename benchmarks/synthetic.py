@@ -9,8 +9,8 @@ with vectors of standard normal numbers: ``m`` is the meaning's, ``u`` the docum
 that of a passage, and ``e`` the token's own; ``a^2 + b^2 + c^2 + d^2 = 1`` (`SHARES`), so that every cell keeps its
 mean and its spectrum, and documents and passages the correlation that real ones have. A cell has several meanings, the
 r-th with a share in proportion to ``1 / r``; by Heaps' law there are ``30 sqrt(T)`` meanings for T tokens. There are
-``sqrt(documents)`` fields, and in them a topic for every 20 documents, some of which have many; topics have vectors near
-their field's, and meanings that their documents prefer, half of which are their field's. A query is written as a
+``sqrt(documents)`` fields, and in them a topic for every 20 documents, some of which have many; topics have vectors
+near their field's, and meanings that their documents prefer, half of which are their field's. A query is written as a
 document is: from meanings of a document and others, in its topic and near its vector, with tokens of its own.
 """
 

@@ -12,6 +12,7 @@ Scheerer, Zaharia, Potts, Alonso, Khattab: WARP: An Efficient Engine for Multi-V
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -61,9 +62,18 @@ def paper_settings(size: Size, nprobe: int | None) -> Settings:
 
 def measured_settings(size: Size, nprobe: int | None) -> Settings:
     """Our defaults: t' lies four times as deep as the probed cells, as what they miss is worse than all they hold."""
-    nprobe = nprobe or 32
+    nprobe = nprobe or cells_to_probe(size.centroids)
     t_prime = max(-(-4 * nprobe * size.tokens // max(size.centroids, 1)), 1)
     return Settings(nprobe, t_prime, max(128, 6 * nprobe), None if size.centroids <= ALL_GROUPS else 32)
+
+
+def cells_to_probe(centroids: int) -> int:
+    """32 of up to 8,192 cells, and ``32 sqrt(K / 8192)`` of K, rounded up: 64 of 32,768, 128 of 131,072.
+
+    A larger collection has finer cells, of which as many as before hold a smaller part of the good tokens; see
+    ``benchmarks/results/growth.md``.
+    """
+    return math.ceil(32 * math.sqrt(max(centroids / 8192, 1)))
 
 
 PRESETS: dict[str, Callable[[Size, int | None], Settings]] = {
@@ -92,7 +102,8 @@ class Warp(Retriever):
     Args:
         index_: The index.
         num_results: Documents per query, k.
-        nprobe: Cells probed for each query row; None for 32.
+        nprobe: Cells probed for each query row; None for 32, but ``32 sqrt(K / 8192)``, rounded up, with
+            ``preset="measured"`` and K > 8,192 centroids.
         t_prime: Tokens in the best clusters of a row after which the next centroid's score is imputed, t'. None for
             ``4 nprobe T / K`` with T tokens and K centroids, rounded up, or the paper's ``sqrt(8 T)`` in whole
             thousands (in ones below 1,000), and with more than 65,536 centroids 50,000 for k up to 100, else 100,000.
