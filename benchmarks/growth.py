@@ -156,23 +156,24 @@ def counted(index: lir.LirIndex, stats: dict[str, float]) -> float:
 def rows(size: Size) -> Iterator[list[str]]:
     """A row of the table for each system."""
     size.once("build", size.build)
-    info = size.index.info()
-    megabytes = folder_size(size.path / "index") / 1e6
-    derived = folder_size(size.path / "index" / "derived") / 1e6
     for name in SYSTEMS:
         file = name.replace(", ", "-").replace(" ", "-")
         one = size.once(f"search-{file}", lambda name=name: size.search(name))
-        cold, warm = (
-            size.once(f"{file}-{'cold' if cold else 'warm'}", lambda name=name, cold=cold: size.opened(name, cold=cold))
-            for cold in (True, False)
-        )
-        stages = {key.split("_")[1]: value for key, value in one["stats"].items() if key.endswith("_ms")}
-        yield [
-            f"{info['tokens']:,}", f"{info['documents']:,}", f"{info['centroids']:,}", name, f"{one['ms']:.2f}",
-            ", ".join(f"{stage} {value:.2f}" for stage, value in stages.items()),
-            f"{counted(size.index, one['stats']):.2f}", f"{one['overlap']:.3f}", f"{warm['seconds']:.2f}", f"{cold['seconds']:.2f}", f"{cold['mb']:.0f}",
-            f"{megabytes - (derived if name == 'PLAID' else 0):.0f}",
-        ]  # fmt: skip
+        cold = size.once(f"cold-{file}", lambda name=name: size.opened(name, cold=True))
+        warm = size.once(f"warm-{file}", lambda name=name: size.opened(name, cold=False))
+        yield row(size, name, one, cold, warm)
+
+
+def row(size: Size, name: str, one: dict[str, Any], cold: dict[str, float], warm: dict[str, float]) -> list[str]:
+    info, folder = size.index.info(), size.path / "index"
+    megabytes = folder_size(folder) / 1e6 - (folder_size(folder / "derived") / 1e6 if name == "PLAID" else 0)
+    stages = {key.split("_")[1]: value for key, value in one["stats"].items() if key.endswith("_ms")}
+    return [
+        f"{info['tokens']:,}", f"{info['documents']:,}", f"{info['centroids']:,}", name, f"{one['ms']:.2f}",
+        ", ".join(f"{stage} {value:.2f}" for stage, value in stages.items()),
+        f"{counted(size.index, one['stats']):.2f}", f"{one['overlap']:.3f}", f"{warm['seconds']:.2f}",
+        f"{cold['seconds']:.2f}", f"{cold['mb']:.0f}", f"{megabytes:.0f}",
+    ]  # fmt: skip
 
 
 def build_row(size: Size) -> list[str]:
