@@ -179,13 +179,13 @@ def test_settings():
 
 
 def test_more_cells_are_probed_where_there_are_more():
-    # 32 up to 8,192; sqrt(2) = 1.414 times as many for each doubling: 45.3, 64, 90.5, 128
-    probed = [measured_settings(Size(10**7, 1 << power, 10), None).nprobe for power in range(10, 18)]
-    assert probed == [32, 32, 32, 32, 46, 64, 91, 128]
-    # four times 64 cells of 10,000,000 / 32,768 = 305.2 tokens, looked for among 384 cells
-    assert measured_settings(Size(10**7, 1 << 15, 10), None) == (64, 78125, 384, None)
+    # a 256th of 2^14 is 2^6; up to 2^13 it is 32 at most, from 2^17 on 512 at least
+    probed = [measured_settings(Size(10**7, 1 << power, 10), None).nprobe for power in range(12, 20)]
+    assert probed == [32, 32, 64, 128, 256, 512, 512, 512]
+    # four times 128 cells of 10,000,000 / 32,768 = 305.2 tokens, looked for among 768 cells
+    assert measured_settings(Size(10**7, 1 << 15, 10), None) == (128, 156_250, 768, None)
     # what is given counts, and the paper's preset has the paper's number
-    assert measured_settings(Size(10**7, 1 << 15, 10), 32)[:3] == (32, 39063, 192)
+    assert measured_settings(Size(10**7, 1 << 15, 10), 32)[:3] == (32, 39_063, 192)
     assert paper_settings(Size(10**7, 1 << 15, 10), None).nprobe == 32
 
 

@@ -12,7 +12,6 @@ Scheerer, Zaharia, Potts, Alonso, Khattab: WARP: An Efficient Engine for Multi-V
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -68,12 +67,12 @@ def measured_settings(size: Size, nprobe: int | None) -> Settings:
 
 
 def cells_to_probe(centroids: int) -> int:
-    """32 of up to 8,192 cells, and ``32 sqrt(K / 8192)`` of K, rounded up: 64 of 32,768, 128 of 131,072.
+    """32 cells; a 256th of all where there are more than 8,192 of them, but 512 at most.
 
-    A larger collection has finer cells, of which as many as before hold a smaller part of the good tokens; see
-    ``benchmarks/results/growth.md``.
+    How many of the best tokens of the best documents are met depends on the share of cells that is probed, whatever the
+    size of the collection (``benchmarks/results/growth.md``).
     """
-    return math.ceil(32 * math.sqrt(max(centroids / 8192, 1)))
+    return min(max(32, centroids // 256), 512)
 
 
 PRESETS: dict[str, Callable[[Size, int | None], Settings]] = {
@@ -102,8 +101,8 @@ class Warp(Retriever):
     Args:
         index_: The index.
         num_results: Documents per query, k.
-        nprobe: Cells probed for each query row; None for 32, but ``32 sqrt(K / 8192)``, rounded up, with
-            ``preset="measured"`` and K > 8,192 centroids.
+        nprobe: Cells probed for each query row; None for 32, and with ``preset="measured"`` and K > 8,192 centroids
+            for ``K // 256``, but 512 at most.
         t_prime: Tokens in the best clusters of a row after which the next centroid's score is imputed, t'. None for
             ``4 nprobe T / K`` with T tokens and K centroids, rounded up, or the paper's ``sqrt(8 T)`` in whole
             thousands (in ones below 1,000), and with more than 65,536 centroids 50,000 for k up to 100, else 100,000.
