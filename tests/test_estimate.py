@@ -44,8 +44,8 @@ def test_it_is_the_size_of_an_index(tmp_path, nbits, keep_embs, tok_ids):
 
 def test_it_is_within_a_fifth_of_what_was_measured():
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in GROWTH.read_text().splitlines()]
-    rows = [row for row in rows if len(row) == 11 and row[3] in ("WARP", "PLAID")]
-    assert len(rows) == 6
+    rows = [row for row in rows if len(row) == 13 and row[3] in ("WARP", "PLAID")]
+    assert len(rows) >= 6
     for tokens, documents, centroids, method, ms, *_, megabytes in rows:
         count, size = (int(text.replace(",", "")) for text in (documents, tokens))
         found = estimate(count, size / count, tok_ids=False, docno_bytes=5)

@@ -139,6 +139,13 @@ def test_within_a_set(index, topics):
         index.plaid(docnos=["nowhere"])(topics)
 
 
+def test_more_documents_are_scored_where_there_are_more_centroids():
+    # a 16th of 2^13 is 512, of 2^15 it is 2,048; a quarter of them gets exact scores
+    kept = [measured_settings(10, 1 << power).ndocs for power in range(12, 19)]
+    assert kept == [512, 512, 1024, 2048, 4096, 4096, 4096]
+    assert measured_settings(1000, 1 << 15) == (4, 8000, None)  # eight times k, where that is more
+
+
 def test_settings_are_resolved_for_each_call(index):
     assert paper_settings(10) == (1, 256, 0.5)
     assert paper_settings(100) == (2, 1024, 0.45)
@@ -147,7 +154,7 @@ def test_settings_are_resolved_for_each_call(index):
     assert index.plaid(num_results=10, preset="paper").settings == (1, 256, 0.5)
     assert index.plaid(num_results=10, preset="paper", nprobe=3).settings == (3, 256, 0.5)
     assert index.plaid(num_results=10, preset="paper", threshold_quantile=0.5).settings == (1, 256, None)
-    assert index.plaid().settings == measured_settings(1000)
+    assert index.plaid().settings == measured_settings(1000, centroids(index))
     retriever = index.plaid(num_results=10)
     before = retriever.settings
     index.plaid(num_results=1000).settings  # noqa: B018

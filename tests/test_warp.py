@@ -178,6 +178,17 @@ def test_settings():
     assert measured_settings(Size(10**9, 262_144, 10), None).groups is not None
 
 
+def test_more_cells_are_probed_where_there_are_more():
+    # a 256th of 2^14 is 2^6; up to 2^13 it is 32 at most, from 2^17 on 512 at least
+    probed = [measured_settings(Size(10**7, 1 << power, 10), None).nprobe for power in range(12, 20)]
+    assert probed == [32, 32, 64, 128, 256, 512, 512, 512]
+    # four times 128 cells of 10,000,000 / 32,768 = 305.2 tokens, looked for among 768 cells
+    assert measured_settings(Size(10**7, 1 << 15, 10), None) == (128, 156_250, 768, None)
+    # what is given counts, and the paper's preset has the paper's number
+    assert measured_settings(Size(10**7, 1 << 15, 10), 32)[:3] == (32, 39_063, 192)
+    assert paper_settings(Size(10**7, 1 << 15, 10), None).nprobe == 32
+
+
 def test_every_setting_changes_something(index, topics):
     plain = index.warp(nprobe=4, min_docs=1)(topics)
     for other in ({"nprobe": 8}, {"t_prime": 2000}, {"t_prime": 2000, "bound": 5}, {"groups": 1}, {"preset": "paper"}):

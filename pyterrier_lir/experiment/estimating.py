@@ -11,8 +11,10 @@ disk while building    2 d T (spool) + compressed tokens + the index
 CPU seconds            T (store + e0 + e1 sqrt K) + 40 K (t0 + t1 sqrt K) + n N: 40 tokens for each centroid are trained
                        on, and a token is compared with about 5 sqrt K centroids
 memory while building  ``memory_mb`` + 24 bytes for each of 40 K tokens + 12 d K + 8 N
-PLAID, ms on a thread  p0 + p1 K + candidates (p2 + p3 min(1, K / 32768)), in cells of T / K tokens
-WARP, ms on a thread   w0 + w1 S + w2 T / K, S = K, or 33 sqrt K centroids in 32 groups where K is over 32,768
+PLAID, ms on a thread  p0 + p1 K + candidates (p2 + p3 min(1, K / 32768)), in cells of T / K tokens, + p4 L for each
+                       document beyond 128 that gets an exact score: K / 64 of them, but 1,024 at most
+WARP, ms on a thread   w0 + w1 S + w2 p T / K, S = K, or 33 sqrt K centroids in 32 groups where K is over 32,768, and
+                       p = 32 cells, or K / 256 where K is over 8,192, but 512 at most
 ====================== ================================================================================================
 
 The constants were measured on one core of an AMD EPYC without AVX-512, with 128 dimensions and 20 to 40 rows a query;
@@ -27,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyterrier_lir import frames
 from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, number_of_centroids
+from pyterrier_lir.retrieve.plaid import measured_settings
+from pyterrier_lir.retrieve.warp import cells_to_probe
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
@@ -35,8 +39,9 @@ DISTINCT = 0.95  # distinct centroids of a document, as a share of its tokens
 STORE, ENCODE, TRAIN = 5.1, (1.9, 0.029), (5.3, 0.0125)  # microseconds of a token of 128 dimensions
 DOCUMENT = 25  # microseconds of a document
 ROWS, DIM = 32, 128  # for which the constants below hold
-PLAID_BASE, PLAID_CENTROID, PLAID_CANDIDATE, PLAID_MISS = 3.6, 0.13e-3, 0.55e-3, 0.53e-3  # milliseconds
-WARP_BASE, WARP_CENTROID, WARP_CELL = 1.9, 0.149e-3, 0.0245
+PLAID_BASE, PLAID_CENTROID, PLAID_CANDIDATE, PLAID_MISS = 5.0, 0.13e-3, 0.55e-3, 0.53e-3  # milliseconds
+PLAID_TOKEN = 0.055e-3
+WARP_BASE, WARP_CENTROID, WARP_CELL = 3.4, 0.1e-3, 0.436e-3
 MOST_MET, MET = 0.41, 0.405  # candidates: at most this share of documents; documents for each token in the cells
 FEW_CENTROIDS, GROUPS = 1 << 15, 32  # up to so many WARP scores all, else those of so many groups
 NPROBE = 4
@@ -166,14 +171,17 @@ def _build_seconds(documents: int, tokens: int, k: int) -> float:
 def _plaid_ms(documents: float, tokens: float, k: int, rows: int) -> float:
     """Milliseconds of ``index.plaid(num_results=10)``."""
     most = MOST_MET * documents
+    more = min(measured_settings(10, k).ndocs // 4, documents) - 128
     met = most * (1 - exp(-MET * NPROBE * rows * 0.625 * tokens / k / most))
-    return (PLAID_BASE + PLAID_CENTROID * k + met * (PLAID_CANDIDATE + PLAID_MISS * min(1, k / 32768))) * _longer(rows)
+    candidate = PLAID_CANDIDATE + PLAID_MISS * min(1, k / 32768)
+    scoring = PLAID_TOKEN * max(more, 0) * tokens / documents
+    return (PLAID_BASE + PLAID_CENTROID * k + met * candidate + scoring) * _longer(rows)
 
 
 def _warp_ms(tokens: float, k: int, rows: int) -> float:
     """Milliseconds of ``index.warp(num_results=10)``."""
     scored = k if k <= FEW_CENTROIDS else min(k, (GROUPS + 1) * sqrt(k))
-    return (WARP_BASE + WARP_CENTROID * scored + WARP_CELL * tokens / k) * _longer(rows)
+    return (WARP_BASE + WARP_CENTROID * scored + WARP_CELL * cells_to_probe(k) * tokens / k) * _longer(rows)
 
 
 def _longer(rows: int) -> float:

@@ -54,12 +54,20 @@ def paper_settings(k: int) -> Settings:
     return Settings(4, max(4 * k, 4096), 0.4)
 
 
-def measured_settings(k: int) -> Settings:
-    """Our defaults for k results: four cells, no threshold, and exact scores for 128 documents or twice k."""
-    return Settings(4, max(512, 8 * k), None)
+def measured_settings(k: int, centroids: int) -> Settings:
+    """Our defaults for k results: four cells, no threshold, and exact scores for 128 documents or twice k.
+
+    With more than 8,192 centroids exact scores are for a 64th as many documents as there are centroids, but 1,024 at
+    most: a larger collection has more documents that are nearly as good as the best ones
+    (``benchmarks/results/growth.md``).
+    """
+    return Settings(4, max(512, 8 * k, min(centroids // 16, 4096)), None)
 
 
-PRESETS: dict[str, Callable[[int], Settings]] = {"measured": measured_settings, "paper": paper_settings}
+PRESETS: dict[str, Callable[[int, int], Settings]] = {
+    "measured": measured_settings,
+    "paper": lambda k, _centroids: paper_settings(k),
+}
 
 
 class Plaid(Retriever):
@@ -78,15 +86,15 @@ class Plaid(Retriever):
         num_results: Documents per query, k.
         nprobe: Cells probed for each query row; None for the preset's: 4 (``"measured"``).
         ndocs: Documents kept after the first centroid interaction; ``max(ndocs // 4, k)`` are scored exactly; None for
-            the preset's: ``max(512, 8 k)``.
+            the preset's: ``max(512, 8 k, min(K // 16, 4096))`` with K centroids, so 512 up to 8,192 and k = 64.
         threshold: Centroids whose best score over all rows is less take no part in the first interaction; None for the
             preset's: all take part.
         threshold_quantile: The same as a share of the centroids, for models with another range of similarities: .9
             leaves a tenth of them.
         min_docs: Documents that reach every stage at least, by probing more cells if need be; None for k.
-        preset: Where ``nprobe``, ``ndocs`` and ``threshold`` come from if they are not given, for the k of the call:
-            ``"measured"`` (ours), or ``"paper"``: 1, 256, .5 up to k = 10; 2, 1024, .45 up to 100; else 4,
-            ``max(4 k, 4096)``, .4.
+        preset: Where ``nprobe``, ``ndocs`` and ``threshold`` come from if they are not given, for the index and the k
+            of the call: ``"measured"`` (ours), or ``"paper"``: 1, 256, .5 up to k = 10; 2, 1024, .45 up to 100; else
+            4, ``max(4 k, 4096)``, .4.
         docnos: Search only these; None for all.
         num_threads: Threads on the processor; None for all cores. The ranking does not depend on it.
         device: ``"cpu"``, or ``"cuda"`` for all steps with torch on a GPU, where the decoded index must fit; scores are
@@ -146,8 +154,8 @@ class Plaid(Retriever):
 
     @property
     def settings(self) -> Settings:
-        """What the parameters come to for this number of results."""
-        default = PRESETS[self.preset](self.num_results)
+        """What the parameters come to for this index and number of results."""
+        default = PRESETS[self.preset](self.num_results, self.index_.store.manifest["centroids"])
         given = self.threshold is not None or self.threshold_quantile is not None
         return Settings(
             self.nprobe or default.nprobe, self.ndocs or default.ndocs, self.threshold if given else default.threshold
@@ -155,7 +163,7 @@ class Plaid(Retriever):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking: what was a default for the old k is pinned."""
-        if k >= self.num_results:
+        if k >= self.num_results or not self.index_.built:
             return None
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)

@@ -61,9 +61,18 @@ def paper_settings(size: Size, nprobe: int | None) -> Settings:
 
 def measured_settings(size: Size, nprobe: int | None) -> Settings:
     """Our defaults: t' lies four times as deep as the probed cells, as what they miss is worse than all they hold."""
-    nprobe = nprobe or 32
+    nprobe = nprobe or cells_to_probe(size.centroids)
     t_prime = max(-(-4 * nprobe * size.tokens // max(size.centroids, 1)), 1)
     return Settings(nprobe, t_prime, max(128, 6 * nprobe), None if size.centroids <= ALL_GROUPS else 32)
+
+
+def cells_to_probe(centroids: int) -> int:
+    """32 cells; a 256th of all where there are more than 8,192 of them, but 512 at most.
+
+    How many of the best tokens of the best documents are met depends on the share of cells that is probed, whatever the
+    size of the collection (``benchmarks/results/growth.md``).
+    """
+    return min(max(32, centroids // 256), 512)
 
 
 PRESETS: dict[str, Callable[[Size, int | None], Settings]] = {
@@ -92,7 +101,8 @@ class Warp(Retriever):
     Args:
         index_: The index.
         num_results: Documents per query, k.
-        nprobe: Cells probed for each query row; None for 32.
+        nprobe: Cells probed for each query row; None for 32, and with ``preset="measured"`` and K > 8,192 centroids
+            for ``K // 256``, but 512 at most.
         t_prime: Tokens in the best clusters of a row after which the next centroid's score is imputed, t'. None for
             ``4 nprobe T / K`` with T tokens and K centroids, rounded up, or the paper's ``sqrt(8 T)`` in whole
             thousands (in ones below 1,000), and with more than 65,536 centroids 50,000 for k up to 100, else 100,000.
