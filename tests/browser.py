@@ -85,10 +85,9 @@ class Browser:
 
     def choose(self, selector, value):
         """Chooses an option of a select, or writes into a field."""
-        self.run(
-            f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('input', {{bubbles: true}}));"
-            f" e.dispatchEvent(new Event('change', {{bubbles: true}})); }})(document.querySelector({json.dumps(selector)}))"
-        )
+        told = "".join(f"e.dispatchEvent(new Event('{kind}', {{bubbles: true}}));" for kind in ("input", "change"))
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"(e => {{ e.value = {json.dumps(value)}; {told} }})({found})")
 
     def picture(self, path, *, whole=False):
         """Keeps what is seen as PNG; or the whole page."""

@@ -36,14 +36,18 @@ def frame_of(names, times, values):
 
 
 NUMBERS = np.random.RandomState(3).rand(4, 20)
-SWEEP = [f"nprobe={p}, ndocs={d}, threshold={t}, measured" for p in (1, 2, 4, 8, 16) for d in (1, 2) for t in (0.4, 0.5)]
+SWEEP = [
+    f"nprobe={p}, ndocs={d}, threshold={t}, measured" for p in (1, 2, 4, 8, 16) for d in (1, 2) for t in (0.4, 0.5)
+]
 CROWDS = {
     "eight short names": frame_of(
         [f"system:num={i}" for i in range(8)],
         [10.0, 11, 12, 13, 14, 15, 100, 900],
         [0.5, 0.501, 0.502, 0.503, 0.504, 0.505, 0.6, 0.4],
     ),
-    "three long names": frame_of([f"{i} " + 2 * "a long name of a system " for i in "abc"], [2, 2.6, 3.4], [0.4, 0.6, 0.5]),
+    "three long names": frame_of(
+        [f"{i} " + 2 * "a long name of a system " for i in "abc"], [2, 2.6, 3.4], [0.4, 0.6, 0.5]
+    ),
     "a grid": frame_of(
         [f"nprobe={i}, ndocs=512" for i in range(8)],
         [13.4, 17.4, 12.2, 10.5, 12.5, 15.7, 16.2, 14.3],
@@ -111,6 +115,9 @@ def test_systems_without_a_value_are_named_below():
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["b", "c", "d", "e"]
     assert figure._supxlabel.get_text() == "not shown, without retrieve_ms: a"
     assert lir.tradeoff_plot(FRAME)._supxlabel is None
+    crowd = lir.tradeoff_plot(CROWDS["six in one place"].assign(retrieve_ms=[np.nan, *[3.0] * 5]))
+    assert crowd.legends[0].get_title().get_text() == "not shown, without retrieve_ms: the same system again, 0"
+    assert crowd._supxlabel.get_text() == ""  # nothing is said twice
 
 
 def test_plots_can_be_kept():

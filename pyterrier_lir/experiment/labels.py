@@ -104,18 +104,23 @@ def _list_below(figure: Figure, names: Sequence[str]) -> None:
     """The names by their numbers, in columns, for which the figure grows."""
     from matplotlib.lines import Line2D
 
-    grown = sum(legend.rows for legend in figure.legends)  # type: ignore[attr-defined]
+    note, grown = figure.get_supxlabel(), 0
     for legend in figure.legends:
+        note, grown = legend.get_title().get_text(), legend.rows  # type: ignore[attr-defined]
         legend.remove()
+    figure.supxlabel("")  # both would stand at the same place
     width, height = figure.get_size_inches()
     shown = [textwrap.shorten(name, int(_PER_INCH * width) - 6, placeholder=" ...") for name in names]
     columns = max(1, int(_PER_INCH * width / (max(map(len, shown)) + 6)))
-    dots = [Line2D([], [], ls="", marker=f"${n}$", color=INK, mew=0, ms=5 + 3 * (n > 9)) for n in range(1, len(shown) + 1)]
+    dots = [
+        Line2D([], [], ls="", marker=f"${n}$", color=INK, mew=0, ms=5 + 3 * (n > 9)) for n in range(1, len(shown) + 1)
+    ]
     legend = figure.legend(
         dots, shown, loc="outside lower left", ncols=columns, frameon=False, fontsize=8, labelcolor=SOFT,
-        handletextpad=0.2, borderpad=0.2, labelspacing=0.35,
+        handletextpad=0.2, borderpad=0.2, labelspacing=0.35, title=note or None, title_fontsize=8, alignment="left",
     )  # fmt: skip
-    for text in legend.get_texts():
+    legend.get_title().set_color(SOFT)
+    for text in (*legend.get_texts(), legend.get_title()):
         text.set_parse_math(False)
     legend.rows = -(-len(shown) // columns)  # type: ignore[attr-defined]
     figure.set_size_inches(width, height + 0.16 * (legend.rows - grown))  # type: ignore[attr-defined]
@@ -168,7 +173,9 @@ def _spot(i: int, size: Floats, drawn: _Drawn, written: Floats, lines: Floats) -
     point, dot, pixels = drawn.points[i], drawn.dots[i], drawn.pixels
     corners = point + pixels * _PLACES[:, :2] - size * _PLACES[:, 2:]
     boxes = np.hstack([corners, corners + size])
-    covered = _shared(_padded(boxes, _MARGIN * pixels), np.vstack([drawn.dots, drawn.front, written, lines])).sum(axis=1)
+    covered = _shared(_padded(boxes, _MARGIN * pixels), np.vstack([drawn.dots, drawn.front, written, lines])).sum(
+        axis=1
+    )
     covered += 10 * (size.prod() - _shared(boxes, drawn.frame[None])[:, 0]).round()  # outside
     # Of points at one place the lines begin together: only what is further away can be crossed.
     apart = lines[~_shared(lines, _padded(dot, 4 * pixels)[None]).any(axis=1)]

@@ -45,7 +45,9 @@ def matches(rows: pd.DataFrame, explain: pt.Transformer) -> Matches:
     Raises:
         ValueError: If the pipeline does not explain.
     """
-    tokens, met, cut = {}, {}, {}
+    tokens: dict[str, list[str]] = {}
+    cut: dict[str, list[Piece]] = {}
+    met: dict[tuple[str, str], list[Any]] = {}
     for start in pt.tqdm(range(0, len(rows), _ROWS), desc="aligning", unit="batch"):
         for _, row in explain(rows.iloc[start : start + _ROWS].reset_index(drop=True)).iterrows():
             words, pos, *_ = met[row["qid"], row["docno"]] = _row(row)

@@ -13,7 +13,9 @@ from pyterrier_lir.experiment.tables import measure_names
 from pyterrier_lir.facts import megabytes
 
 # Costs that are shown where the results have them: heading, and what the note says.
-_TIMES = "Times are milliseconds per query, one query at a time, after a warm-up: medians, and the 95th percentile below."
+_TIMES = (
+    "Times are milliseconds per query, one query at a time, after a warm-up: medians, and the 95th percentile below."
+)
 _COSTS = {
     "encode_ms": ("encode ms", f"{_TIMES} “encode” makes the query’s embeddings,"),
     "retrieve_ms": ("retrieve ms", "“retrieve” goes from there to the ranking."),
@@ -155,7 +157,10 @@ def differences(table: Table, values: pd.DataFrame, topics: pd.DataFrame) -> str
         apart = (values[name] - values[table.baseline]).dropna().sort_values(ascending=False, kind="stable")
         if name == table.baseline or not len(apart):
             continue
-        parts.append(f"<h3>{escape(name)}</h3>{_bars(apart.tolist())}")
+        parts.append(f"<h3>{escape(name)}</h3>")
+        if not apart.any():
+            parts.append("<p class=soft>No query differs.</p>")
+            continue
         extremes = dict([*apart.head(3).items(), *apart.tail(3)[::-1].items()])
         rows = [
             f"<tr><td class=wide><button type=button class=jump data-query={numbers[str(qid)]} "
@@ -164,7 +169,7 @@ def differences(table: Table, values: pd.DataFrame, topics: pd.DataFrame) -> str
             for qid, d in extremes.items()
             if d
         ]
-        parts.append(f"<table>{''.join(rows)}</table>" if rows else "<p class=soft>No query differs.</p>")
+        parts.append(f"{_bars(apart.tolist())}<table>{''.join(rows)}</table>")
     return "".join(parts)
 
 

@@ -87,11 +87,11 @@ def page_data(
 
 
 def as_json(data: Mapping[str, Any]) -> str:
-    """The data as they may stand within a script element: nothing in them can end it, or begin a comment.
+    r"""The data as they may stand within a script element: nothing in them can end it, or begin a comment.
 
     Example:
         >>> as_json({"docno": "</script>"})
-        '{"docno":"\\\\u003c/script>"}'
+        '{"docno":"\\u003c/script>"}'
     """
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
@@ -109,8 +109,8 @@ def markup(data: Mapping[str, Any]) -> str:
         f"<div id=side hidden><form id=choice><label>System A<select id=a>{names}</select></label>"
         f"<label>System B<select id=b>{names}</select></label>"
         f"<label>Measure<select id=measure>{measures}</select></label>"
-        "<label>Order<select id=order><option value=apart>largest difference first<option value=b>best for B first"
-        "<option value=a>best for A first<option value=given>as in the topics</select></label>"
+        "<label>Order<select id=order><option value=apart>largest difference<option value=b>best for B"
+        "<option value=a>best for A<option value=given>as in the topics</select></label>"
         '<label>Find<input id=find type=search placeholder="in queries and ids" autocomplete=off></label></form>'
         '<div id=queries aria-label="Queries"></div><section id=query aria-live=polite></section></div>'
     )
@@ -158,8 +158,8 @@ def _loaded(shown: pd.DataFrame, texts: Texts) -> pd.DataFrame | None:
     fields = [field for field in _FIELDS if field in found.columns]
     if "docno" not in found.columns or not fields:
         raise ValueError(
-            f"texts gives the columns {list(found.columns)}; expected docno and text. Pass texts=dataset.text_loader(), "
-            "or a dictionary from docno to text."
+            f"texts gives the columns {list(found.columns)}; expected docno and text. Pass "
+            "texts=dataset.text_loader(), or a dictionary from docno to text."
         )
     return found.drop_duplicates("docno").reset_index(drop=True)
 
