@@ -200,17 +200,19 @@ def measured(rankings, topics=TOPICS, qrels=QRELS):
 
 def test_a_click_on_a_query_shows_two_rankings(opened):
     opened.click("#queries tbody button", 1)
-    assert opened.texts("h3.asked") == [TOPICS["query"][1]]  # markup is text
+    assert opened.texts("#asked") == [TOPICS["query"][1]]  # markup is text
     assert opened.texts("h4 .name") == ["turned", "<best>"]
     opened.click("#queries tbody button", 0)
-    assert opened.texts("h3.asked") == ["bread yeast"]
+    assert opened.texts("#asked") == ["bread yeast"]
     one, other = (opened.texts(f".pair section:nth-child({side}) .docno") for side in (1, 2))
     assert one == other[::-1] and other[0] == "plain" and other[-1] == "chess" and EVIL in one
     labels = dict(zip(other, opened.texts(".pair section:nth-child(2) .label"), strict=True))
     assert labels == {"plain": "relevant 2", "chess": "label 0", EVIL: "unjudged", "Ä\"'&ü": "unjudged"}
-    assert opened.texts(".pair section:nth-child(2) .moved") == ["▲3 4 in A", "▲1 3 in A", "▼1 2 in A", "▼3 1 in A"]
+    assert opened.texts(".pair section:nth-child(2) .moved") == [
+        f"{moved} in A" for moved in ("▲3 rank 4", "▲1 rank 3", "▼1 rank 2", "▼3 rank 1")
+    ]
     assert opened.texts(".pair section:nth-child(2) .rank") == ["1", "2", "3", "4"]
-    assert opened.texts(".pair section > .soft") == ["Relevant at 4", "Relevant at 1"]
+    assert opened.texts(".pair section > .soft") == ["Relevant at rank 4", "Relevant at rank 1"]
     assert opened.texts("h4 .value") == ["RR@10 0.250", "RR@10 1.000"]
     assert opened.texts("#queries tbody td:nth-child(4)") == ["+0.750", "+0.750"]
     assert opened.problems == []
@@ -237,7 +239,7 @@ def test_other_systems_measures_orders_and_words(opened):
     opened.choose("#measure", "1")
     assert opened.texts("h4 .value") == ["nDCG@10 0.431", "nDCG@10 1.000"]
     opened.choose("#find", "KÄSE")
-    assert opened.texts("#queries button") == [TOPICS["query"][1]] == opened.texts("h3.asked")
+    assert opened.texts("#queries button") == [TOPICS["query"][1]] == opened.texts("#asked")
     assert opened.texts("#queries th")[0] == "1 of 2 queries"
     opened.choose("#find", "nothing like this")
     assert opened.texts("#queries button") == []
@@ -248,15 +250,15 @@ def test_other_systems_measures_orders_and_words(opened):
 def test_the_keyboard_is_enough(opened):
     opened.run("document.querySelector('#find').focus()")
     opened.press("Tab", "ArrowDown")
-    assert opened.texts("h3.asked") == [TOPICS["query"][1]]
+    assert opened.texts("#asked") == [TOPICS["query"][1]]
     opened.press("ArrowUp")
-    assert opened.texts("h3.asked") == ["bread yeast"]
+    assert opened.texts("#asked") == ["bread yeast"]
     assert opened.run("document.activeElement.innerText") == "bread yeast"
     opened.press("Tab", "Enter")
     assert opened.run("document.querySelector('details').open") is True
     opened.run("document.querySelectorAll('button.jump')[1].focus()")
     opened.press("Enter")
-    assert opened.run("document.activeElement.innerText") == opened.texts("h3.asked")[0] == TOPICS["query"][1]
+    assert opened.run("document.activeElement.innerText") == opened.texts("#asked")[0] == TOPICS["query"][1]
 
 
 def test_nothing_runs_and_nothing_is_loaded(opened):

@@ -98,8 +98,8 @@ function walk(event) {
 
 function showQuery() {
   const query = choice.query, box = at("query");
+  at("asked").textContent = query.query;
   box.replaceChildren();
-  made("h3", box, query.query, "asked").dir = "auto";
   const relevant = query.relevant === 1 ? "1 relevant document" : `${query.relevant} relevant documents`;
   made("p", box, `Query ${query.qid}. ${relevant}, with a label of at least 1.`, "soft");
   const pair = made("div", box, "", "pair");
@@ -149,14 +149,15 @@ function moved(line, here, there, letter) {
   if (!there) { made("span", box, `not in ${letter}`, "soft"); return; }
   const places = there - here;
   if (places) made("span", box, (places > 0 ? "▲" : "▼") + Math.abs(places), kind(places));
-  made("span", box, places ? ` ${there} in ${letter}` : `= ${letter}`, "soft");
+  made("span", box, places ? ` rank ${there} in ${letter}` : `= ${letter}`, "soft");
 }
 
 function reached(query, system) {
   const ranks = query.reached[system];
   if (!query.relevant) return "No relevant document is judged.";
-  return ranks.length ? `Relevant at ${ranks.join(", ")}${ranks.length < query.relevant ? ` (${ranks.length} of ${query.relevant})` : ""}`
-    : "No relevant document was found.";
+  if (!ranks.length) return "No relevant document was found.";
+  const some = ranks.length < query.relevant ? ` (${ranks.length} of ${query.relevant})` : "";
+  return `Relevant at ${ranks.length > 1 ? "ranks" : "rank"} ${ranks.join(", ")}${some}`;
 }
 
 // As many digits behind the point as the largest score has room for: four that count.

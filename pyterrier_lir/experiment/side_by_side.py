@@ -112,7 +112,8 @@ def markup(data: Mapping[str, Any]) -> str:
         "<label>Order<select id=order><option value=apart>largest difference<option value=b>best for B"
         "<option value=a>best for A<option value=given>as in the topics</select></label>"
         '<label>Find<input id=find type=search placeholder="in queries and ids" autocomplete=off></label></form>'
-        '<div id=queries aria-label="Queries"></div><section id=query aria-live=polite></section></div>'
+        '<div id=queries aria-label="Queries"></div><h3 id=asked dir=auto aria-live=polite></h3>'
+        "<section id=query></section></div>"
     )
 
 
