@@ -101,7 +101,8 @@ def systems_table(table: Table) -> str:
         )
     names = ["System", *table.measures, *(heading for heading, _ in costs.values())]
     head = "".join(f"<th>{escape(name)}" for name in names)
-    return f"<div class=scroll tabindex=0><table><tr>{head}{''.join(rows)}</table></div><p class=soft>{' '.join(notes)}</p>"
+    body = f"<table><tr>{head}{''.join(rows)}</table>"
+    return f"<div class=scroll tabindex=0>{body}</div><p class=soft>{' '.join(notes)}</p>"
 
 
 def _corrected(table: Table) -> str:
