@@ -152,7 +152,15 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["pyterrier_lir", "pyterrier_lir.*"]),
     package_data={
-        "pyterrier_lir": ["py.typed", "pt_docs/*.rst", "encode/*.npz", "encode/*.npy", "serve/*.html"],
+        "pyterrier_lir": [
+            "py.typed",
+            "pt_docs/*.rst",
+            "encode/*.npz",
+            "encode/*.npy",
+            "serve/*.html",
+            "experiment/*.css",
+            "experiment/*.js",
+        ],
     },
     ext_modules=kernel_extensions(),
     install_requires=[

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"pyterrier_lir: {message}", file=sys.stderr)
         return 2
-    report = outcome.save(args.out)
+    report = outcome.save(args.out, depth=args.depth)
     print(_table(outcome))
     print(f"\nReport: {report}")
     print(f"Also in {report.parent}: results.csv, perquery.csv, environment.json, tradeoff.png, runs/")
@@ -150,6 +150,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 def _add_how(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--out", default="results", metavar="DIR", help="where files are written (default: %(default)s)")
+    add("--depth", type=_positive, default=10, metavar="N", help="documents of each ranking that the report shows "
+        "(default: %(default)s)")  # fmt: skip
     add("--index", metavar="PATH", help="the late-interaction index, made if it is not there (default: in DIR/indexes)")
     add(
         "--nbits",
@@ -225,12 +227,13 @@ def _command(args: argparse.Namespace) -> str:
 
 def _table(outcome: Outcome) -> str:
     """The table for a terminal: measures, marked where they differ significantly from the baseline's, and times."""
-    from pyterrier_lir.experiment.report import compare
+    from pyterrier_lir.experiment.report_parts import compare, read_table
 
+    table = read_table(outcome.results)
     header = ["", *outcome.measures, "encode ms", "retrieve ms"]
     rows = [header]
     for _, row in outcome.results.iterrows():
-        found = {measure: compare(outcome, row["name"], measure) for measure in outcome.measures}
+        found = {measure: compare(table, row["name"], measure) for measure in outcome.measures}
         measures = [f"{row[measure]:.3f}{(against and against.mark) or ' '}" for measure, against in found.items()]
         rows.append([row["name"], *measures, f"{row['encode_ms']:.2f}", f"{row['retrieve_ms']:.2f}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tiny_checkpoints",
     "trainable",
     "uses",
+    "browser",
 ]  # files beside this with fixtures
 
 ROOT = Path(__file__).parents[1]

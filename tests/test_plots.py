@@ -1,6 +1,7 @@
 """The plot: every system has its name, and no name covers another."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -30,23 +31,67 @@ def test_pareto_front():
             plots.pareto_front(FRAME.astype({"name": of_text}), y="name")
 
 
-def test_the_plot_shows_every_system_without_overlap(tmp_path):
-    crowd = pd.DataFrame({
-        "name": [f"system:num={i}" for i in range(8)],
-        "retrieve_ms": [10.0, 11, 12, 13, 14, 15, 100, 900],
-        "nDCG@10": [0.5, 0.501, 0.502, 0.503, 0.504, 0.505, 0.6, 0.4],
-    })  # fmt: skip
+def frame_of(names, times, values):
+    return pd.DataFrame({"name": names, "retrieve_ms": times, "nDCG@10": values})
+
+
+NUMBERS = np.random.RandomState(3).rand(4, 20)
+SWEEP = [
+    f"nprobe={p}, ndocs={d}, threshold={t}, measured" for p in (1, 2, 4, 8, 16) for d in (1, 2) for t in (0.4, 0.5)
+]
+CROWDS = {
+    "eight short names": frame_of(
+        [f"system:num={i}" for i in range(8)],
+        [10.0, 11, 12, 13, 14, 15, 100, 900],
+        [0.5, 0.501, 0.502, 0.503, 0.504, 0.505, 0.6, 0.4],
+    ),
+    "three long names": frame_of(
+        [f"{i} " + 2 * "a long name of a system " for i in "abc"], [2, 2.6, 3.4], [0.4, 0.6, 0.5]
+    ),
+    "a grid": frame_of(
+        [f"nprobe={i}, ndocs=512" for i in range(8)],
+        [13.4, 17.4, 12.2, 10.5, 12.5, 15.7, 16.2, 14.3],
+        [0.509, 0.527, 0.528, 0.513, 0.512, 0.518, 0.521, 0.519],
+    ),
+    "12 within a factor of two": frame_of(SWEEP[:12], 10 + 10 * NUMBERS[0, :12], 0.5 + 0.03 * NUMBERS[1, :12]),
+    "20 on the front": frame_of(SWEEP, np.arange(1, 21) + NUMBERS[2], 0.5 - 0.1 / np.arange(1, 21) + 1e-4 * NUMBERS[3]),
+    "six in one place": frame_of([f"the same system again, {i}" for i in range(6)], 3.0, 0.4),
+}
+
+
+@pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS)
+def test_every_system_is_named_and_nothing_is_drawn_through_a_name(crowd):
     figure = lir.tradeoff_plot(crowd)
-    figure.savefig(tmp_path / "plot.png")
+    figure.canvas.draw()  # places the names
     (axes,) = figure.axes
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "nDCG@10"
-    texts = [text for text in axes.texts if text.get_text()]
-    assert sorted(text.get_text() for text in texts) == sorted(crowd["name"])
-    boxes = [_extent(text, figure) for text in texts]
-    overlaps = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
-    assert not overlaps
+    below = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    beside = [text.get_text().replace("\n", " ") for text in axes.texts]
+    assert sorted(name for name in beside if not name.isdigit()) + sorted(below) == sorted(
+        crowd["name"].str.strip(), key=lambda name: (name in below, name)
+    )
+    assert sorted(int(name) for name in beside if name.isdigit()) == list(range(1, len(below) + 1))
+    boxes = [_extent(text, figure) for text in axes.texts]
+    points = axes.transData.transform(crowd[["retrieve_ms", "nDCG@10"]].to_numpy(float))
+    step = axes.transData.transform(np.column_stack(axes.lines[0].get_data()))
+    lines = [_between(a, b) for a, b in _corners(step)] + [
+        [p for p in _between(axes.transData.transform(t.xy), (box.min + box.max) / 2) if not box.contains(*p)]
+        for t, box in zip(axes.texts, boxes, strict=True) if t.arrow_patch.get_visible()
+    ]  # fmt: skip
     frame = axes.get_window_extent()
-    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+    for i, box in enumerate(boxes):
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+        assert not any(box.contains(*p) for line in [points, *lines] for p in line)
+
+
+def test_names_without_room_stand_below_by_number():
+    figure = lir.tradeoff_plot(CROWDS["six in one place"].assign(name=[f"${i}$ in one place" for i in range(6)]))
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) + sum(not t.get_text().isdigit() for t in figure.axes[0].texts) == 6
+    assert not any(text.get_parse_math() for text in legend.get_texts())
+    assert figure.get_size_inches()[1] > 4.4  # it grows for the list
+    assert not lir.tradeoff_plot(FRAME).legends and lir.tradeoff_plot(FRAME).get_size_inches()[1] == 4.4
 
 
 def test_long_names_are_broken_and_stay_in_the_frame():
@@ -70,25 +115,9 @@ def test_systems_without_a_value_are_named_below():
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["b", "c", "d", "e"]
     assert figure._supxlabel.get_text() == "not shown, without retrieve_ms: a"
     assert lir.tradeoff_plot(FRAME)._supxlabel is None
-
-
-def test_names_and_their_lines_cross_no_other_name():
-    grid = pd.DataFrame({
-        "name": [f"nprobe={i}, ndocs=512" for i in range(8)],
-        "ms": [13.4, 17.4, 12.2, 10.5, 12.5, 15.7, 16.2, 14.3],
-        "AP": [0.509, 0.527, 0.528, 0.513, 0.512, 0.518, 0.521, 0.519],
-    })  # fmt: skip
-    figure = lir.tradeoff_plot(grid, x="ms", y="AP")
-    figure.canvas.draw()
-    boxes = [_extent(text, figure) for text in figure.axes[0].texts]
-    lines = [text.arrow_patch.get_visible() for text in figure.axes[0].texts]
-    assert any(lines)
-    for i, text in enumerate(figure.axes[0].texts):
-        point = figure.axes[0].transData.transform(text.xy)
-        middle = (boxes[i].min + boxes[i].max) / 2
-        for j, box in enumerate(boxes):
-            assert i == j or not box.overlaps(boxes[i])
-            assert i == j or not lines[i] or not any(box.contains(*p) for p in np.linspace(point, middle, 200))
+    crowd = lir.tradeoff_plot(CROWDS["six in one place"].assign(retrieve_ms=[np.nan, *[3.0] * 5]))
+    assert crowd.legends[0].get_title().get_text() == "not shown, without retrieve_ms: the same system again, 0"
+    assert crowd._supxlabel.get_text() == ""  # nothing is said twice
 
 
 def test_plots_can_be_kept():
@@ -131,3 +160,14 @@ def _extent(text, figure):
     from matplotlib.text import Text
 
     return Text.get_window_extent(text, figure.canvas.get_renderer())
+
+
+def _between(a, b):
+    return np.linspace(a, b, 200)
+
+
+def _corners(step):
+    """The pieces of a step line: first across, then up."""
+    for (x0, y0), (x1, y1) in pairwise(step):
+        yield (x0, y0), (x1, y0)
+        yield (x1, y0), (x1, y1)

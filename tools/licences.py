@@ -16,8 +16,9 @@ NOTE = """\
 
 What `pip install pyterrier-lir` brings with it, extras aside, and under which licences: written by `make sbom` from
 what the packages say of themselves. This package is under the MIT licence. MPL 2.0, where it stands below, asks whoever
-changes files of that package to publish those files; who uses it or ships it unchanged need not publish anything else. Listed with a torch for the processor: where pip
-brings one for CUDA, packages of NVIDIA (`nvidia-*`) come with it, under NVIDIA's own, proprietary licence.
+changes files of that package to publish those files; who uses it or ships it unchanged need not publish anything else.
+Listed with a torch for the processor: where pip brings one for CUDA, packages of NVIDIA (`nvidia-*`) come with it,
+under NVIDIA's own, proprietary licence.
 
 """
 

@@ -16,6 +16,7 @@ _HOMES = {
     "p_mrr": "instructions",
     "pareto_front": "plots",
     "parse_systems": "systems",
+    "report": "reporting",
     "run_experiment": "run",
     "sweep": "sweeps",
     "table": "tables",
@@ -24,7 +25,7 @@ _HOMES = {
 
 __all__ = [
     "Measured", "Outcome", "bm25", "difference_plot", "estimate", "measure", "open_collection", "p_mrr", "pareto_front",
-    "parse_systems", "run_experiment", "sweep", "table", "tradeoff_plot",
+    "parse_systems", "report", "run_experiment", "sweep", "table", "tradeoff_plot",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.experiment.instructions import p_mrr
     from pyterrier_lir.experiment.measuring import Measured, measure
     from pyterrier_lir.experiment.plots import pareto_front, tradeoff_plot
+    from pyterrier_lir.experiment.reporting import report
     from pyterrier_lir.experiment.run import Outcome, run_experiment
     from pyterrier_lir.experiment.sweeps import sweep
     from pyterrier_lir.experiment.systems import parse_systems

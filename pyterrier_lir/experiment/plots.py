@@ -73,8 +73,8 @@ def tradeoff_plot(
 ) -> Figure:
     """Draws systems by cost (logarithmic, left is less) and quality (up is better), with their Pareto front.
 
-    Up to 12 systems are all named; of more, only those of the front. Systems without one of the two numbers are not
-    drawn, but named below the plot.
+    Up to 12 systems are all named; of more, only those of the front. A name that would cover something gives way to a
+    number, and stands below the plot. So do the names of systems without one of the two numbers, which are not drawn.
 
     Args:
         results: One row per system, as ``results.csv``, `sweep` and ``experiment.measure(...).results`` have them.
@@ -83,7 +83,7 @@ def tradeoff_plot(
         label: The column with the systems' names.
         title: Above the plot.
         xlabel: Below the plot; None for a description of the column.
-        figsize: In inches.
+        figsize: In inches; it grows for names below the plot.
 
     Returns:
         A figure of its own, not known to pyplot: ``figure.savefig("tradeoff.png")``.

@@ -22,7 +22,8 @@ from pyterrier_lir.experiment import environment
 from pyterrier_lir.experiment.collection import Collection, open_collection, safe_name
 from pyterrier_lir.experiment.first_stage import bm25
 from pyterrier_lir.experiment.inputs import MEASURES, parse_measures
-from pyterrier_lir.experiment.measuring import measure
+from pyterrier_lir.experiment.measuring import Measured, measure
+from pyterrier_lir.experiment.side_by_side import ALIGNED, DEPTH
 from pyterrier_lir.experiment.systems import Parts, Spec, parse_systems
 from pyterrier_lir.experiment.timing import WARM_UP, encode
 
@@ -47,6 +48,9 @@ class Outcome:
         topics: The queries, ``qid, query``.
         environment: Versions, machine, dataset, encoder, settings.
         baseline: The system that the others are compared with.
+        qrels: The judgements, ``qid, docno, label``.
+        texts: Adds the documents' ``text``; None where the dataset cannot look documents up.
+        explain: From queries with documents to explained rows; None where the index has no token ids.
     """
 
     results: pd.DataFrame
@@ -55,20 +59,27 @@ class Outcome:
     topics: pd.DataFrame
     environment: dict[str, Any]
     baseline: str | None
+    qrels: pd.DataFrame
+    texts: pt.Transformer | None = None
+    explain: pt.Transformer | None = None
 
     @property
     def measures(self) -> list[str]:
         """The names of the measures."""
         return list(self.environment["settings"]["measures"])
 
-    def save(self, out: str | Path) -> Path:
+    def save(self, out: str | Path, *, depth: int = DEPTH, aligned: int = ALIGNED) -> Path:
         """Writes results.csv, perquery.csv, environment.json, runs/, tradeoff.png and report.html.
+
+        Args:
+            out: The folder.
+            depth: Documents of each ranking that the report shows.
+            aligned: Documents at the top of each ranking whose alignment the report shows.
 
         Returns:
             The path of the report.
         """
         from pyterrier_lir.experiment.plots import tradeoff_plot
-        from pyterrier_lir.experiment.report import render
 
         out = Path(out)
         (out / "runs").mkdir(parents=True, exist_ok=True)
@@ -78,9 +89,19 @@ class Outcome:
         for name, ranking in self.rankings.items():
             pt.io.write_results(ranking, str(out / "runs" / f"{safe_name(name)}.res.gz"), run_name=safe_name(name))
         tradeoff_plot(self.results, y=self.measures[0]).savefig(out / "tradeoff.png")
-        report = out / "report.html"
-        report.write_text(render(self, (out / "tradeoff.png").read_bytes()), encoding="utf-8")
-        return report
+        path = out / "report.html"
+        path.write_text(self.report(depth=depth, aligned=aligned), encoding="utf-8")
+        return path
+
+    def report(self, *, depth: int = DEPTH, aligned: int = ALIGNED) -> str:
+        """The report as HTML; see `pyterrier_lir.experiment.report`."""
+        from pyterrier_lir.experiment.reporting import report
+
+        found = Measured(self.results, self.perquery, self.rankings)
+        return report(
+            found, self.topics, self.qrels, title=self.environment["dataset"]["id"], texts=self.texts,
+            explain=self.explain, depth=depth, aligned=aligned, about=self.environment,
+        )  # fmt: skip
 
 
 def run_experiment(
@@ -144,7 +165,10 @@ def run_experiment(
             "baseline": base, "warm_up": warm_up, "seed": collection.seed, "command": command,
         },
     }  # fmt: skip
-    return Outcome(results, perquery, rankings, collection.topics, {**environment.describe(num_threads), **about}, base)
+    about = {**environment.describe(num_threads), **about}
+    texts = collection.text_loader() if hasattr(collection.dataset, "text_loader") else None
+    explain = encoder.query_encoder() >> index.explain(encoder) if index.store.has_tok_ids else None
+    return Outcome(results, perquery, rankings, collection.topics, about, base, collection.qrels, texts, explain)
 
 
 def check(

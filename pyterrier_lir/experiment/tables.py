@@ -114,7 +114,7 @@ def _block(title: str, results: pd.DataFrame, measures: Sequence[Any] | None, mo
             f"the results are a {type(results).__name__}; expected a frame with one row per system. "
             "Pass measure(...).results."
         )
-    chosen = _measures(results) if measures is None else [measures] if isinstance(measures, str) else measures
+    chosen = measure_names(results) if measures is None else [measures] if isinstance(measures, str) else measures
     named = [str(measure) for measure in chosen]
     for column in ("name", *named, *more):
         if column not in results.columns:
@@ -176,7 +176,8 @@ def _baseline(results: pd.DataFrame, measure: str) -> str:
     return str(found[0])
 
 
-def _measures(results: pd.DataFrame) -> list[str]:
+def measure_names(results: pd.DataFrame) -> list[str]:
+    """The columns that have the name of a measure."""
     return [column for column in results.select_dtypes("number").columns if _is_measure(str(column))]
 
 

@@ -52,14 +52,10 @@ def highlight(row: Mapping[str, Any]) -> Highlight:
     Raises:
         ValueError: If the row was not explained.
     """
-    names = ("query_words", "doc_words", "match_pos", "match_share", "match_exact")
-    query_words, doc_words, pos, shares, exact = explained(row, *names)
-    spans = row["doc_spans"] if "doc_spans" in row else np.zeros((0, 2), np.int32)
-    known = len(spans) == len(doc_words) and bool((spans >= 0).any())
-    pieces = _pieces_of_text(row["doc_text"], spans) if known else _pieces_of_words(doc_words)
+    query_words, pos, shares, exact = explained(row, "query_words", "match_pos", "match_share", "match_exact")
     strongest = max(float(shares.max()), 1e-9) if len(shares) else 1.0
     parts = []
-    for piece in pieces:
+    for piece in pieces(row):
         met = np.flatnonzero(np.isin(pos, piece.rows))
         share = float(shares[met].sum())
         text = html.escape(piece.text)
@@ -70,6 +66,21 @@ def highlight(row: Mapping[str, Any]) -> Highlight:
             text = f'<span style="{style}" title="{html.escape(tip)}">{text}</span>'
         parts.append(html.escape(piece.gap) + text)
     return Highlight(f'<p dir="auto">{"".join(parts).strip()}</p>')
+
+
+def pieces(row: Mapping[str, Any]) -> list[Piece]:
+    """The document of an explained row, cut at its tokens: its text where the row has it, else the tokens.
+
+    Args:
+        row: A row of ``index.explain(encoder)`` or ``encoder.explain()``.
+
+    Raises:
+        ValueError: If the row was not explained.
+    """
+    (words,) = explained(row, "doc_words")
+    spans = row["doc_spans"] if "doc_spans" in row else np.zeros((0, 2), np.int32)
+    known = len(spans) == len(words) and bool((spans >= 0).any())
+    return list(_pieces_of_text(row["doc_text"], spans) if known else _pieces_of_words(words))
 
 
 def _pieces_of_text(text: str, spans: Any) -> Iterator[Piece]:
