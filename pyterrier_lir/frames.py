@@ -120,6 +120,13 @@ def check_counts(least: int = 1, /, **values: float | None) -> None:
             raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
 
 
+def check_given(**values: object) -> None:
+    """Refuses None where it stands for no default."""
+    for name, value in values.items():
+        if value is None:
+            raise ValueError(f"{name} is None; expected a value: it has no default that None could stand for.")
+
+
 def check_number(name: str, value: object, low: float, high: float, expected: str) -> None:
     """Refuses an argument that is no number, or not within ``low`` and ``high``."""
     if not isinstance(value, Real) or not low <= float(value) <= high:
@@ -128,7 +135,7 @@ def check_number(name: str, value: object, low: float, high: float, expected: st
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Refuses an argument that is not one of some words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
 
 
@@ -145,8 +152,7 @@ def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
 
 def check_missing(missing: str) -> None:
     """Refuses a ``missing`` that is not known."""
-    if missing not in ("error", "drop"):
-        raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+    check_choice("missing", missing, ("error", "drop"))
 
 
 def located(inp: pd.DataFrame, store: Store, missing: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:

@@ -59,11 +59,11 @@ class Fde(NamedTuple):
 
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
+        frames.check_given(k_sim=self.k_sim, reps=self.reps)
         frames.check_counts(k_sim=self.k_sim, d_proj=self.d_proj, reps=self.reps, final_dim=self.final_dim)
         if self.k_sim > 20:
             raise ValueError(f"k_sim is {self.k_sim}; expected at most 20, which is a million cells.")
-        if self.projection not in ("dense", "sparse"):
-            raise ValueError(f'projection is {self.projection!r}; expected "dense" or "sparse".')
+        frames.check_choice("projection", self.projection, ("dense", "sparse"))
         if self.projection == "sparse" and self.d_proj is None:
             raise ValueError(
                 'projection is "sparse", but d_proj is None; expected d_proj as well. Leave projection out.'

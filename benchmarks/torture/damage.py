@@ -1,0 +1,148 @@
+"""every byte of a little index is flipped, and every file is cut at every length.
+
+    OMP_NUM_THREADS=1 python benchmarks/torture/damage.py --rounds 1000000 --write
+
+The index has two segments, deleted documents, and what methods derive. One bit of a byte is flipped, then all of its
+bits, then the file is cut before that byte; after each the index is opened, verified and searched by every method in a
+process that stands for a batch of these, and put right again. It must either say a ValueError or a FileNotFoundError
+that names a file, or give the rankings of the whole index. Then it is searched without being verified: these rankings
+may be wrong, but nothing may end the process or make it hang, and no error may be of another kind. With ``--rounds``
+fewer than there are damages, or with ``--documents`` that make a larger index, some of them are drawn.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rounds
+from collection import documents, vectors
+
+import pyterrier_lir as lir
+
+DIM, BATCH = 8, 500
+TOPICS = pd.DataFrame({"qid": ["1"], "query_embs": [vectors(3, 1, DIM)], "query_tok_ids": [np.arange(3)]})
+HOW = ("one bit flipped", "all bits flipped", "cut")
+OPTIONS = {"num_results": 5, "num_threads": 1}
+USES: dict[str, Callable[[lir.LirIndex], pd.DataFrame]] = {
+    "exhaustive": lambda index: index.exhaustive(**OPTIONS)(TOPICS),
+    "plaid": lambda index: index.plaid(**OPTIONS)(TOPICS),
+    "warp": lambda index: index.warp(**OPTIONS)(TOPICS),
+    "xtr": lambda index: index.xtr(token_k=20, **OPTIONS)(TOPICS),
+    "muvera": lambda index: index.muvera(reps=2, k_sim=2, **OPTIONS)(TOPICS),
+    "lemur": lambda index: index.lemur(hidden=4, tokens=32, epochs=1, **OPTIONS)(TOPICS),
+    "pruning": lambda index: index.query_pruning(keep=2)(TOPICS),  # reads token frequencies
+    "graph": lambda index: pd.DataFrame(index.corpus_graph(k=2, rows=2).edges[:]),
+}
+
+
+def made(path: Path, count: int) -> None:
+    """The index, with all that is derived."""
+    index = lir.LirIndex(path).indexer(num_threads=1, verbose=False).index(documents("d", count, 1, DIM))
+    index.add(documents("more", max(count // 2, 2), 2, DIM), num_threads=1, verbose=False)
+    index.delete(["d1"])
+    found(path)
+
+
+def found(path: Path, *, verify: bool = False) -> dict[str, Any]:
+    """What every method finds."""
+    index = lir.LirIndex(path)
+    if verify:
+        index.verify()
+    return {
+        name: use(index).drop(columns=["query_embs", "query_tok_ids"], errors="ignore").to_dict("list")
+        for name, use in USES.items()
+    }
+
+
+def damaged(content: bytes, at: int, how: str) -> bytes:
+    """A file's content with damage at a byte."""
+    if how == "cut":
+        return content[:at]
+    mask = 255 if how.startswith("all") else 1 << at % 8
+    return content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]
+
+
+def outcome(path: Path, expected: dict[str, Any]) -> str:
+    """What comes of a damage; raises an AssertionError where that is not allowed."""
+    try:
+        said = "equal" if found(path, verify=True) == expected else "another ranking after verify()"
+    except (ValueError, FileNotFoundError) as error:
+        assert str(path) in str(error), error
+        said = "refused"
+    assert said in ("equal", "refused"), said
+    try:
+        found(path)
+    except (ValueError, FileNotFoundError):
+        pass
+    return said
+
+
+def batch(
+    whole: Path, copy: Path, damages: list[tuple[str, int, str]], expected: dict[str, Any], log: str
+) -> Counter[str]:
+    """Damages one after the other, each noted before it is done."""
+    seen = Counter[str]()
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(whole, copy)
+    for name, at, how in damages:
+        Path(log).write_text(f"{name} {at} {how}")
+        content, derived = (whole / name).read_bytes(), name.startswith("derived")
+        (copy / name).write_bytes(damaged(content, at, how))
+        seen[outcome(copy, expected)] += 1
+        if derived:  # may have been made again
+            shutil.rmtree(copy / "derived")
+            shutil.copytree(whole / "derived", copy / "derived")
+        else:
+            (copy / name).write_bytes(content)
+    return seen
+
+
+def main() -> None:
+    args = rounds.arguments(__doc__, 300, documents=4)
+    with tempfile.TemporaryDirectory(prefix="lir-damage-") as name:
+        whole, log = Path(name) / "whole", str(Path(name) / "log")
+        assert rounds.child(made, whole, args.documents)[0] == "result"
+        expected = rounds.child(found, whole)[1]
+        files = sorted(f for f in whole.rglob("*") if f.is_file() and not f.name.endswith(".lock"))
+        sizes = {str(f.relative_to(whole)): f.stat().st_size for f in files}
+        every = [(file, at) for file, size in sizes.items() for at in range(size)]
+        rng = rounds.random(args.seed, args.documents)
+        chosen = (
+            every
+            if args.rounds >= len(every)
+            else [every[i] for i in sorted(rng.permutation(len(every))[: args.rounds])]
+        )
+        table = []
+        for how in HOW:
+            seen = Counter[str]()
+            for first in range(0, len(chosen), BATCH):
+                damages = [(file, at, how) for file, at in chosen[first : first + BATCH]]
+                kind, result = rounds.child(batch, whole, Path(name) / "copy", damages, expected, log)
+                if kind != "result":
+                    raise AssertionError(f"{Path(log).read_text()}: {kind} {result}")
+                seen.update(result)
+            table.append(
+                [
+                    how,
+                    f"{len(files)}",
+                    f"{len(every):,}",
+                    f"{len(chosen):,}",
+                    f"{seen['refused']:,}",
+                    f"{seen['equal']:,}",
+                    "0",
+                ]
+            )
+            print(*table[-1], flush=True)
+        header = ["damage", "files", "bytes", "tried", "refused", "equal rankings", "wrong, crash or hang"]
+        rounds.write("damage", __doc__, header, table, args)
+
+
+if __name__ == "__main__":
+    main()
