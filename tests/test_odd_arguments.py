@@ -35,9 +35,9 @@ def test_a_kernel_wants_whole_numbers(name, value):
 
 
 def test_threads_have_an_end():
-    with pytest.raises(ValueError, match="^num_threads is 5000, but must be at most 4096"):
+    with pytest.raises(ValueError, match=r"^num_threads is 5000, but must be at most 4096"):
         kernels.maxsim(VECTORS, VECTORS, OFFSETS, num_threads=5000)
-    with pytest.raises(ValueError, match="^num_threads is 5000; expected at most 4096"):
+    with pytest.raises(ValueError, match=r"^num_threads is 5000; expected at most 4096"):
         lir.MaxSim(num_threads=5000)(pd.DataFrame())
     kernels.maxsim(VECTORS, VECTORS, OFFSETS, num_threads=4)
     assert MAX_THREADS == 4096
@@ -45,7 +45,7 @@ def test_threads_have_an_end():
 
 def test_more_centroids_than_there_are_take_no_memory():
     groups = np.zeros((1, 1), np.int32)
-    with pytest.raises(ValueError, match="^p is 2147483647, but there are 4 centroids"):
+    with pytest.raises(ValueError, match=r"^p is 2147483647, but there are 4 centroids"):
         kernels.top_cells_in_groups(
             BYTES, ONES, np.ones((4, 3), np.int8), np.ones(4, np.float32), np.array([0, 4]), groups, 2**31 - 1
         )
@@ -124,7 +124,7 @@ def test_embeddings_that_are_no_numbers(index, value):
 
 def test_token_ids_that_a_row_lacks(index):
     topics = pd.DataFrame({"qid": ["1"], "query_embs": [VECTORS], "query_tok_ids": [None]})
-    with pytest.raises(ValueError, match="^query_tok_ids is None in a row; expected token ids"):
+    with pytest.raises(ValueError, match=r"^query_tok_ids is None in a row; expected token ids"):
         index.query_pruning(1)(topics)
     with pytest.raises(ValueError, match=r"^query_tok_ids holds .*; expected one id per row of query_embs"):
         index.query_pruning(1)(topics.assign(query_tok_ids=[[2**40, 1]]))

@@ -17,7 +17,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,15 +49,15 @@ def made(path: Path, count: int) -> None:
     found(path)
 
 
-def found(path: Path, *, verify: bool = False) -> dict[str, Any]:
+def found(path: Path, *, verify: bool = False) -> dict[str, str]:
     """What every method finds."""
     index = lir.LirIndex(path)
     if verify:
         index.verify()
-    return {
-        name: use(index).drop(columns=["query_embs", "query_tok_ids"], errors="ignore").to_dict("list")
-        for name, use in USES.items()
+    frames = {
+        name: use(index).drop(columns=["query_embs", "query_tok_ids"], errors="ignore") for name, use in USES.items()
     }
+    return {name: repr(frame.to_dict("list")) for name, frame in frames.items()}
 
 
 def damaged(content: bytes, at: int, how: str) -> bytes:
@@ -69,7 +68,7 @@ def damaged(content: bytes, at: int, how: str) -> bytes:
     return content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]
 
 
-def outcome(path: Path, expected: dict[str, Any]) -> str:
+def outcome(path: Path, expected: dict[str, str]) -> str:
     """What comes of a damage; raises an AssertionError where that is not allowed."""
     try:
         said = "equal" if found(path, verify=True) == expected else "another ranking after verify()"
@@ -85,7 +84,7 @@ def outcome(path: Path, expected: dict[str, Any]) -> str:
 
 
 def batch(
-    whole: Path, copy: Path, damages: list[tuple[str, int, str]], expected: dict[str, Any], log: str
+    whole: Path, copy: Path, damages: list[tuple[str, int, str]], expected: dict[str, str], log: str
 ) -> Counter[str]:
     """Damages one after the other, each noted before it is done."""
     seen = Counter[str]()

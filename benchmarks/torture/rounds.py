@@ -114,7 +114,7 @@ def write(part: str, doc: str | None, header: list[str], table: list[list[str]],
     section = "\n".join([f"## {part}: {title}", "", rest.strip(), "", facts, "", *markdown(header, table), ""])
     parts = _parts()
     parts[part] = re.sub(r"\n{3,}", "\n\n", section)
-    head = "# Torture\n\nEach part is written by the script of its name in `benchmarks/torture/`; `make torture` runs all, quickly.\n"
+    head = "# Torture\n\nEach part is written by the script of its name in `benchmarks/torture/`.\n"
     RESULTS.write_text("\n".join([head, *(parts[name] for name in PARTS if name in parts)]), encoding="utf-8")
 
 
