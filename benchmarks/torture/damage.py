@@ -4,10 +4,11 @@
 
 The index has two segments, deleted documents, and what methods derive. One bit of a byte is flipped, then all of its
 bits, then the file is cut before that byte; after each the index is opened, verified and searched by every method in a
-process that stands for a batch of these, and put right again. It must either say a ValueError or a FileNotFoundError
-that names a file, or give the rankings of the whole index. Then it is searched without being verified: these rankings
-may be wrong, but nothing may end the process or make it hang, and no error may be of another kind. With ``--rounds``
-fewer than there are damages, or with ``--documents`` that make a larger index, some of them are drawn.
+process that stands for a batch of these, and put right again; where the file belongs to something derived, by the
+method that reads it. It must either say a ValueError or a FileNotFoundError that names a file, or give the rankings of
+the whole index. After every tenth damage it is also searched without being verified: these rankings may be wrong, but
+nothing may end the process or make it hang, and no error may be of another kind. With ``--rounds`` fewer than there are
+bytes, or with ``--documents`` that make a larger index, some of them are drawn.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +51,17 @@ def made(path: Path, count: int) -> None:
     found(path)
 
 
-def found(path: Path, *, verify: bool = False) -> dict[str, str]:
-    """What every method finds."""
+READS = {"cell_tokens": "warp", "muvera": "muvera", "lemur": "lemur", "token_stats": "pruning", "corpus_graph": "graph"}
+
+
+def found(path: Path, *, verify: bool = False, only: str | None = None) -> dict[str, str]:
+    """What every method finds, or one."""
     index = lir.LirIndex(path)
     if verify:
         index.verify()
-    frames = {
-        name: use(index).drop(columns=["query_embs", "query_tok_ids"], errors="ignore") for name, use in USES.items()
-    }
-    return {name: repr(frame.to_dict("list")) for name, frame in frames.items()}
+    frames = {name: use(index) for name, use in USES.items() if only in (None, name)}
+    hidden = ["query_embs", "query_tok_ids"]
+    return {name: repr(frame.drop(columns=hidden, errors="ignore").to_dict("list")) for name, frame in frames.items()}
 
 
 def damaged(content: bytes, at: int, how: str) -> bytes:
@@ -68,18 +72,17 @@ def damaged(content: bytes, at: int, how: str) -> bytes:
     return content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]
 
 
-def outcome(path: Path, expected: dict[str, str]) -> str:
+def outcome(path: Path, expected: dict[str, str], only: str | None, *, unverified: bool) -> str:
     """What comes of a damage; raises an AssertionError where that is not allowed."""
     try:
-        said = "equal" if found(path, verify=True) == expected else "another ranking after verify()"
+        said, after = "equal", found(path, verify=True, only=only)
+        assert after.items() <= expected.items(), f"another ranking after verify(): {after}"
     except (ValueError, FileNotFoundError) as error:
         assert str(path) in str(error), error
         said = "refused"
-    assert said in ("equal", "refused"), said
-    try:
-        found(path)
-    except (ValueError, FileNotFoundError):
-        pass
+    if unverified:
+        with suppress(ValueError, FileNotFoundError):
+            found(path, only=only)
     return said
 
 
@@ -93,8 +96,9 @@ def batch(
     for name, at, how in damages:
         Path(log).write_text(f"{name} {at} {how}")
         content, derived = (whole / name).read_bytes(), name.startswith("derived")
+        only = READS[name.split("/")[1].split(".")[0]] if derived else None
         (copy / name).write_bytes(damaged(content, at, how))
-        seen[outcome(copy, expected)] += 1
+        seen[outcome(copy, expected, only, unverified=at % 10 == 0)] += 1
         if derived:  # may have been made again
             shutil.rmtree(copy / "derived")
             shutil.copytree(whole / "derived", copy / "derived")

@@ -338,8 +338,7 @@ def main() -> None:
         path = Path(name) / "index"
         lir.LirIndex(path).indexer(verbose=False, num_threads=1).index(documents("d", 30, 1, DIM))
         lir.LirIndex(path).delete(["d3"])
-        for first in range(args.first, args.first + args.rounds, BATCH):
-            count = min(BATCH, args.first + args.rounds - first)
+        for first, count in rounds.numbers(args, BATCH):
             kind, result = rounds.child(batch, args.seed, first, count, path, at, seconds=1000)
             with rounds.named_round(seed=args.seed, first=int.from_bytes(at[:8], "little"), rounds=1):
                 assert kind == "result", f"{kind} {result}"

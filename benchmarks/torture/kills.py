@@ -58,7 +58,8 @@ class Killed:
     """One kind of work, as it is undisturbed, and what kills made of it."""
 
     def __init__(self, folder: Path, work: str, original: Path) -> None:
-        self.folder, self.work, self.original, self.seen = folder, work, original, Counter[str]()
+        self.folder, self.work, self.original = folder, work, original
+        self.count, self.seen = 0, Counter[str]()
         times = []
         for i in range(3):
             path = shutil.copytree(original, folder / f"after{i}")
@@ -84,27 +85,24 @@ class Killed:
         wrong = {name for name, sha in (tree(path).items() ^ self.bytes.items())}
         assert not wrong, wrong
         assert rankings(path, looked_at(self.work)) == self.expected
+        self.count += 1
         shutil.rmtree(path)
 
 
 def main() -> None:
-    args = rounds.arguments(__doc__, 5 * len(WORK), only="")
-    table = []
+    args = rounds.arguments(__doc__, 5 * len(WORK))
     with tempfile.TemporaryDirectory(prefix="lir-kills-") as name:
         before = originals(Path(name))
         rankings(shutil.copytree(before["add"], Path(name) / "warm"), SEARCHES)  # imports what is imported late
-        for number, work in enumerate(WORK):
-            if args.only not in ("", work):
-                continue
-            killed = Killed(Path(name), work, before[work])
-            mine = range(args.first + number, args.first + args.rounds, len(WORK) if not args.only else 1)
-            for i in mine:
-                with rounds.named_round(only=f"'{work}'", seed=args.seed, first=i, rounds=1):
-                    killed.round(float(rounds.random(args.seed, i).uniform()))
-            table.append([f"{work}", f"{1000 * killed.took:.0f}", f"{len(mine):,}", "0", rounds.said(killed.seen)])
-            print(*table[-1], flush=True)
-    total = sum(int(row[2].replace(",", "")) for row in table)
-    table.append(["all", "", f"{total:,}", "0", ""])
+        works = [Killed(Path(name), work, before[work]) for work in WORK]
+        for i, _ in rounds.numbers(args):
+            with rounds.named_round(seed=args.seed, first=i, rounds=1):
+                works[i % len(works)].round(float(rounds.random(args.seed, i).uniform()))
+    table = [
+        [killed.work, f"{1000 * killed.took:.0f}", f"{killed.count:,}", "0", rounds.said(killed.seen)]
+        for killed in works
+    ]
+    table.append(["all", "", f"{sum(killed.count for killed in works):,}", "0", ""])
     header = ["killed during", "work takes, ms", "kills", "wrong or lost", "what was seen"]
     rounds.write("kills", __doc__, header, table, args)
 

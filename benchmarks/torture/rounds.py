@@ -34,19 +34,29 @@ PARTS = (
 )  # fmt: skip
 FORK = multiprocessing.get_context("fork")  # what is imported need not be imported again: a round takes milliseconds
 
-__all__ = ["FORK", "ROOT", "arguments", "child", "markdown", "named_round", "random", "said", "write"]
+__all__ = ["FORK", "ROOT", "arguments", "child", "markdown", "named_round", "numbers", "random", "said", "write"]
 
 
 def arguments(doc: str | None, rounds: int, **more: Any) -> argparse.Namespace:
-    """``--seed``, ``--rounds``, ``--first``, ``--write``, and numbers of a torture's own with their defaults."""
+    """``--seed``, ``--rounds``, ``--first``, ``--minutes``, ``--write``, and numbers of a torture's own with their defaults."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"how many; {rounds} by default, which is quick")
     parser.add_argument("--first", type=int, default=0, help="the number of the first round")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no round after so long")
     parser.add_argument("--write", action="store_true", help="put what was counted into benchmarks/results/torture.md")
     for name, default in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
+
+
+def numbers(args: argparse.Namespace, step: int = 1) -> Iterator[tuple[int, int]]:
+    """The first number of each batch of rounds and how many there are, until the minutes are over."""
+    until = time.monotonic() + 60 * args.minutes
+    for first in range(args.first, args.first + args.rounds, step):
+        if time.monotonic() > until:
+            return
+        yield first, min(step, args.first + args.rounds - first)
 
 
 def random(*names: object) -> np.random.Generator:
