@@ -133,3 +133,9 @@ def test_token_ids_that_a_row_lacks(index):
 def test_a_docno_that_no_file_can_hold(tmp_path):
     with pytest.raises(ValueError, match=r"^The docno '\\ud800' is no text"):
         build(tmp_path / "i", [{"docno": "\ud800", "doc_embs": VECTORS}])
+
+
+def test_rows_without_values_are_packed():
+    for name in kernels.available():
+        with kernels.forced(name):
+            assert kernels.pack(np.zeros((2, 0), np.uint8), 4).shape == (2, 0)

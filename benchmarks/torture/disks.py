@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/torture/disks.py --rounds 8 --write
 
 It takes root, for little file systems in memory. *Full*: each work runs where 0, 1/20, 1/10 ... of the index's size are
-free, and then 20 times that; it must end, or name the full disk and leave the index as it was; where there is room again
-it must end with the bytes and rankings of work that was never disturbed. *Read-only* and *no permission* (as another
-user, who may read): what changes an index must be refused with the words of the package, every search must work, and
-the index must be the same, and be changed, when that is allowed again. *Two writers*: both add at the same moment; each
-adds all of its documents or is refused.
+free, and then 20 times that; it must end, or name the full disk and leave the index as it was; where there is room
+again it must end with the bytes and rankings of work that was never disturbed. *Read-only* and *no permission* (as
+another user, who may read): what changes an index must be refused with the words of the package, every search must
+work, and the index must be the same, and be changed, when that is allowed again. *Two writers*: both add at the same
+moment; each adds all of its documents or is refused.
 """
 
 from __future__ import annotations

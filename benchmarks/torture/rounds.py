@@ -38,7 +38,7 @@ __all__ = ["FORK", "ROOT", "arguments", "child", "markdown", "named_round", "num
 
 
 def arguments(doc: str | None, rounds: int, **more: Any) -> argparse.Namespace:
-    """``--seed``, ``--rounds``, ``--first``, ``--minutes``, ``--write``, and numbers of a torture's own with their defaults."""
+    """The arguments of every torture, and some of its own with their defaults."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"how many; {rounds} by default, which is quick")

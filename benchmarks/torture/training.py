@@ -4,8 +4,8 @@
 
 A tiny random model is trained for eight steps with a state every second step. The process is killed after a time that
 is uniform over what the training takes undisturbed, and once more while it goes on; then it is called again with the
-same arguments. There must be no checkpoint before the training is finished, and in the end one with the weights, bit for
-bit, of a training that was never killed, and nothing beside it.
+same arguments. There must be no checkpoint before the training is finished, and in the end one with the weights, bit
+for bit, of a training that was never killed, and nothing beside it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ def run(model: Path, data: Any, path: Path, seconds: float | None) -> float:
     return time.perf_counter() - clock
 
 
+def left(path: Path) -> str:
+    """What a kill left."""
+    if path.exists():
+        return "too late"
+    return "no state yet" if resume.last_state(resume.folder(path)) is None else "a state to go on from"
+
+
 def main() -> None:
     args = rounds.arguments(__doc__, 2)
     seen, count = Counter[str](), 0
@@ -65,7 +72,13 @@ def main() -> None:
                     if not path.exists():
                         run(model, data, path, float(rng.uniform(0, took)))
                         state = None if path.exists() else resume.last_state(resume.folder(path))
-                        seen["too late" if path.exists() else "no state yet" if state is None else "a state to go on from"] += 1
+                        seen[
+                            "too late"
+                            if path.exists()
+                            else "no state yet"
+                            if state is None
+                            else "a state to go on from"
+                        ] += 1
                 if not path.exists():
                     run(model, data, path, None)
                 assert same(weights(path), expected)
