@@ -51,6 +51,19 @@ def check_columns(inp: pd.DataFrame, context: pt.Transformer, needed: Sequence[s
         v.columns(includes=list(needed))
 
 
+def ranks(inp: pd.DataFrame) -> npt.NDArray[Any]:
+    """The column ``rank``.
+
+    Raises:
+        ValueError: If it holds something that is no number.
+    """
+    found = pd.to_numeric(inp["rank"], errors="coerce")
+    if found.isna().any():
+        odd = inp["rank"][found.isna()].iloc[0]
+        raise ValueError(f"rank holds {odd!r}; expected numbers. Rank again: pt.model.add_ranks(frame).")
+    return found.to_numpy()
+
+
 @contextmanager
 def validated(inp: pd.DataFrame, context: pt.Transformer) -> Iterator[Any]:
     """As `pt.validate.any`, whose errors list columns; here they also say what to do."""

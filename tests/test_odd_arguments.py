@@ -98,6 +98,7 @@ def test_none_is_no_number(index, make, name):
         (lambda index: index.muvera(ann=np.zeros(3)), "^ann is array"),
         (lambda index: index.xtr(impute=np.zeros(3)), "^impute is array"),
         (lambda index: index.xtr(normalise={}), "^normalise is {}"),
+        (lambda index: lir.feedback.BallCarving(tau=float("inf")), "^tau is inf"),
         (lambda index: lir.feedback.MaskWeighting(1, exclude=5), "^exclude is 5; expected token ids"),
     ],
 )
@@ -139,3 +140,17 @@ def test_rows_without_values_are_packed():
     for name in kernels.available():
         with kernels.forced(name):
             assert kernels.pack(np.zeros((2, 0), np.uint8), 4).shape == (2, 0)
+
+
+def test_numbers_of_any_size_are_finite(index):
+    assert index.xtr(impute=2**70).impute == lir.feedback.BallCarving(tau=2**70).tau == 2**70
+
+
+@pytest.mark.parametrize("rank", ["first", float("nan")])
+def test_ranks_are_numbers(index, rank):
+    ranking = pd.DataFrame(
+        {"qid": ["1", "1"], "docno": ["d1", "d2"], "query_embs": [np.eye(2, 16)] * 2, "rank": [0, rank]}
+    )
+    for stage in (index.early_exit_maxsim(1), index.colbert_prf()):
+        with pytest.raises(ValueError, match=rf"^rank holds {rank!r}; expected numbers"):
+            stage(ranking.astype({"rank": object}))

@@ -129,7 +129,7 @@ def main() -> None:
     args = rounds.arguments(__doc__, 4_000)
     at, seen = mmap.mmap(-1, 8), Counter[tuple[str, str]]()
     for first, count in rounds.numbers(args, BATCH):
-        kind, result = rounds.child(batch, args.seed, first, count, at)
+        kind, result = rounds.child(batch, args.seed, first, count, at, seconds=1000)
         with rounds.named_round(seed=args.seed, first=int.from_bytes(at[:8], "little"), rounds=1):
             assert kind == "result", f"{kind} {result}"
         seen.update(result)

@@ -126,7 +126,7 @@ class ColbertPRF(LirTransformer):
         """The rows that go out, and the new query of each."""
         store = self.index_.store if self.index_ else None
         dim, encoder = (store.dim, store.encoder) if store else (None, frames.doc_encoder(inp))
-        ranks, queries = inp["rank"].to_numpy(), frames.queries(inp, dim, encoder=encoder, what=self)
+        ranks, queries = frames.ranks(inp), frames.queries(inp, dim, encoder=encoder, what=self)
         found: dict[int, Any] = {}
         for query in queries:
             best = query.rows[np.argsort(ranks[query.rows], kind="stable")[: self.fb_docs]]

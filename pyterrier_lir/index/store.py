@@ -146,7 +146,7 @@ class Store:
         """The vectors that are scored, float32 ``(n, dim)``: as they came if the index kept them, else from codes."""
         if segment.tokens is not None:
             return segment.tokens[rows].astype(np.float32)
-        if self.codec is None or segment.codes is None or segment.residuals is None:
+        if not segment.num_tokens or self.codec is None or segment.codes is None or segment.residuals is None:
             return np.zeros((0, self.dim), dtype=np.float32)  # only empty documents
         inv_norms = None if segment.inv_norms is None else segment.inv_norms[rows]
         return self.codec.decode(Encoded(segment.codes[rows].astype(np.int32), segment.residuals[rows], inv_norms))

@@ -10,6 +10,7 @@ Lee, Dai, Duddu, Lei, Naim, Chang, Zhao: Rethinking the Role of Token Retrieval 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 from numbers import Real
@@ -293,7 +294,7 @@ def _by_row(values: Scores, part: Triples) -> Scores:
 
 def _check_scoring(impute: str | float, normalise: str) -> None:
     named = isinstance(impute, str) and impute in ("kth", "zero", "none")
-    if not named and (not isinstance(impute, Real) or not np.isfinite(impute)):
+    if not named and (not isinstance(impute, Real) or not math.isfinite(impute)):
         raise ValueError(f'impute is {impute!r}; expected "kth", "zero", "none" or a number.')
     frames.check_choice("normalise", normalise, ("mean", "sum"))
     if impute == "none" and normalise == "sum":
