@@ -7,8 +7,8 @@ bits, then the file is cut before that byte; after each the index is opened, ver
 process that stands for a batch of these, and put right again; where the file belongs to something derived, by the
 method that reads it. It must either say a ValueError or a FileNotFoundError that names a file, or give the rankings of
 the whole index. After every tenth damage it is also searched without being verified: these rankings may be wrong, but
-nothing may end the process or make it hang, and no error may be of another kind. With ``--rounds`` fewer than there are
-bytes, or with ``--documents`` that make a larger index, some of them are drawn.
+nothing may end the process or make it hang, and no error may be of another kind. Bytes come in random order, so
+that fewer ``--rounds`` than bytes, or ``--documents`` that make a larger index, take a sample.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collection import documents, vectors
 
 import pyterrier_lir as lir
 
-DIM, BATCH = 8, 500
+DIM, BATCH = 8, 100
 TOPICS = pd.DataFrame({"qid": ["1"], "query_embs": [vectors(3, 1, DIM)], "query_tok_ids": [np.arange(3)]})
 HOW = ("one bit flipped", "all bits flipped", "cut")
 OPTIONS = {"num_results": 5, "num_threads": 1}
@@ -116,33 +116,19 @@ def main() -> None:
         files = sorted(f for f in whole.rglob("*") if f.is_file() and not f.name.endswith(".lock"))
         sizes = {str(f.relative_to(whole)): f.stat().st_size for f in files}
         every = [(file, at) for file, size in sizes.items() for at in range(size)]
-        rng = rounds.random(args.seed, args.documents)
-        chosen = (
-            every
-            if args.rounds >= len(every)
-            else [every[i] for i in sorted(rng.permutation(len(every))[: args.rounds])]
-        )
-        table = []
-        for how in HOW:
-            seen = Counter[str]()
-            for first in range(0, len(chosen), BATCH):
-                damages = [(file, at, how) for file, at in chosen[first : first + BATCH]]
-                kind, result = rounds.child(batch, whole, Path(name) / "copy", damages, expected, log)
+        order = rounds.random(args.seed, args.documents).permutation(len(every)).tolist()
+        tried, seen = 0, {how: Counter[str]() for how in HOW}
+        args.rounds = min(args.rounds, len(every))
+        for first, count in rounds.numbers(args, BATCH):
+            for how in HOW:
+                damages = [(*every[i], how) for i in order[first : first + count]]
+                kind, result = rounds.child(batch, whole, Path(name) / "copy", damages, expected, log, seconds=3000)
                 if kind != "result":
                     raise AssertionError(f"{Path(log).read_text()}: {kind} {result}")
-                seen.update(result)
-            table.append(
-                [
-                    how,
-                    f"{len(files)}",
-                    f"{len(every):,}",
-                    f"{len(chosen):,}",
-                    f"{seen['refused']:,}",
-                    f"{seen['equal']:,}",
-                    "0",
-                ]
-            )
-            print(*table[-1], flush=True)
+                seen[how].update(result)
+            tried += count
+        counts = f"{len(files)}", f"{len(every):,}", f"{tried:,}"
+        table = [[how, *counts, f"{told['refused']:,}", f"{told['equal']:,}", "0"] for how, told in seen.items()]
         header = ["damage", "files", "bytes", "tried", "refused", "equal rankings", "wrong, crash or hang"]
         rounds.write("damage", __doc__, header, table, args)
 
