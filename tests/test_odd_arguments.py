@@ -95,6 +95,7 @@ def test_none_is_no_number(index, make, name):
     [
         (lambda index: index.maxsim(missing=np.zeros(3)), "^missing is array"),
         (lambda index: index.muvera(projection=[]), r"^projection is \[\]; expected one of 'dense', 'sparse'"),
+        (lambda index: index.muvera(fill_empty=[]), r"^fill_empty is \[\]; expected True or False"),
         (lambda index: index.muvera(ann=np.zeros(3)), "^ann is array"),
         (lambda index: index.xtr(impute=np.zeros(3)), "^impute is array"),
         (lambda index: index.xtr(normalise={}), "^normalise is {}"),
