@@ -16,7 +16,6 @@ VECTORS, OFFSETS = np.ones((2, 3), np.float32), np.array([0, 2])
 SCORES, BYTES, ONES = np.zeros((4, 16), np.float32), np.ones((1, 3), np.int8), np.ones(1, np.float32)
 KERNELS = {
     "num_threads": (lambda value: kernels.maxsim(VECTORS, VECTORS, OFFSETS, num_threads=value), 32),
-    "k": (lambda value: kernels.top_k(ONES, value), 64),
     "n": (lambda value: kernels.score_table(SCORES, value), 32),
     "p": (lambda value: kernels.top_cells(SCORES, 1, value), 32),
     "count": (lambda value: kernels.nearest_groups(VECTORS, VECTORS, value), 32),
@@ -32,6 +31,13 @@ def test_a_kernel_wants_whole_numbers(name, value):
     call, bits = KERNELS[name]
     with pytest.raises(ValueError, match=rf"^{name} is {value!r}, but must be a whole number of {bits} bits"):
         call(value)
+
+
+@pytest.mark.parametrize("value", [None, 0.5, "4"])
+def test_as_many_as_there_are_is_a_whole_number(value):
+    with pytest.raises(ValueError, match=rf"^k is {value!r}, but must be a whole number"):
+        kernels.top_k(ONES, value)
+    assert kernels.top_k(ONES, 2**70).tolist() == [0]
 
 
 def test_threads_have_an_end():
