@@ -32,6 +32,12 @@ RESULTS = ROOT / "benchmarks" / "results" / "torture.md"
 PARTS = (
     "kills", "training", "damage", "fuzz_kernels", "fuzz_frames", "readers", "memory", "disks", "sanitizers",
 )  # fmt: skip
+HEAD = """# Torture
+
+Each part is written by the script of its name in `benchmarks/torture/`. The table counts what was run, on a machine
+that was busy with other work; the first lines of the script have the command for the full number. What failed on the way was
+mended and is counted no more: these are the figures of the last run, in which nothing may fail.
+"""
 FORK = multiprocessing.get_context("fork")  # what is imported need not be imported again: a round takes milliseconds
 
 __all__ = ["FORK", "ROOT", "arguments", "child", "markdown", "named_round", "numbers", "random", "said", "write"]
@@ -124,8 +130,7 @@ def write(part: str, doc: str | None, header: list[str], table: list[list[str]],
     section = "\n".join([f"## {part}: {title}", "", rest.strip(), "", facts, "", *markdown(header, table), ""])
     parts = _parts()
     parts[part] = re.sub(r"\n{3,}", "\n\n", section)
-    head = "# Torture\n\nEach part is written by the script of its name in `benchmarks/torture/`.\n"
-    RESULTS.write_text("\n".join([head, *(parts[name] for name in PARTS if name in parts)]), encoding="utf-8")
+    RESULTS.write_text("\n".join([HEAD, *(parts[name] for name in PARTS if name in parts)]), encoding="utf-8")
 
 
 def _parts() -> dict[str, str]:
