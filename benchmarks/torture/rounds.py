@@ -35,8 +35,8 @@ PARTS = (
 HEAD = """# Torture
 
 Each part is written by the script of its name in `benchmarks/torture/`. The table counts what was run, on a
-machine that was busy with other work; the first lines of the script have the command for the full number. What failed on
-the way was mended and is counted no more: these are the figures of the last run, in which nothing may fail.
+machine that was busy with other work; the first lines of the script have the command for the full number. What failed
+on the way was mended and is counted no more: these are the figures of the last run, in which nothing may fail.
 """
 FORK = multiprocessing.get_context("fork")  # what is imported need not be imported again: a round takes milliseconds
 
