@@ -8,6 +8,10 @@
 # make oldest  tests with the oldest dependencies that setup.py admits (tests/oldest.txt), on the oldest Python
 # make engines  our engine and those packages on the same embeddings: benchmarks/results/engines.md
 #
+# make torture  kills, damage, fuzzing, readers, full disks: a few rounds of each, as root; benchmarks/results/torture.md
+#              has the commands for many
+# make sanitize  the kernels under ASAN, UBSAN and TSAN, in an hour
+#
 # LIR_LIMIT    a folder with LIMIT's small set (corpus.jsonl, queries.jsonl, qrels.jsonl of google-deepmind/limit), for
 #              notebook 10; the outputs that are stored were made with it. Empty: that part is left out
 # LIR_MEDQUAD  a folder with MedQuAD as notebooks/longer.py reads it, for notebook 14. Empty: docstrings take its place
@@ -23,7 +27,7 @@ LIR_LIMIT ?=
 LIR_MEDQUAD ?=
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint docs notebooks benchmark engines peers wheels sbom oldest clean
+.PHONY: demo test lint docs notebooks benchmark engines peers torture sanitize wheels sbom oldest clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pyterrier_lir experiment
@@ -54,6 +58,14 @@ $(VENV)/.installed-%: setup.py pyproject.toml constraints.txt $(wildcard pyterri
 	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
 	$(if $(filter test,$*),LIR_KERNELS=all) $(PIP) --editable '.[$*]'
 	touch $@
+
+# In this order: what takes longest comes last.
+torture: $(VENV)/.installed-test
+	for part in disks fuzz_kernels fuzz_frames damage readers memory kills training; do \
+	    OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/torture/$$part.py || exit 1; done
+
+sanitize: $(VENV)/.installed-test
+	$(VENV)/bin/python benchmarks/torture/sanitizers.py
 
 engines: $(VENV)/.installed-demo peers
 	$(VENV)/bin/python benchmarks/engines.py

@@ -128,7 +128,10 @@ def _as_weights(weights: Any, matrix: Floats) -> Floats:
 
 
 def _as_tok_ids(tok_ids: Any, matrix: Floats, column: str, embs: str) -> Ints:
-    ids: Ints = np.asarray(_to_numpy(tok_ids), dtype=np.int32)
+    try:
+        ids: Ints = np.asarray(_to_numpy(tok_ids), dtype=np.int32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{column} holds {tok_ids!r:.60} ({error}); expected one id per row of {embs}.") from error
     if ids.shape != (len(matrix),):
         raise ValueError(
             f"{column} has shape {ids.shape}; expected ({len(matrix)},), one id per row of {embs}. "
@@ -147,6 +150,17 @@ def as_document(embs: Any, tok_ids: Any = None, dim: int | None = None) -> tuple
     keep = matrix.any(axis=1)
     ids = None if tok_ids is None else _as_tok_ids(tok_ids, matrix, DOC_TOK_IDS, DOC_EMBS)[keep]
     return (matrix if keep.all() else np.ascontiguousarray(matrix[keep])), ids
+
+
+def needed_ids(tok_ids: Ints | None, column: str) -> Ints:
+    """The token ids of a row, where something cannot do without.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if tok_ids is None:
+        raise ValueError(f"{column} is None in a row; expected token ids. Encode it with an encoder that gives them.")
+    return tok_ids
 
 
 def patch_ids(patches: npt.ArrayLike) -> Ints:

@@ -51,6 +51,19 @@ def check_columns(inp: pd.DataFrame, context: pt.Transformer, needed: Sequence[s
         v.columns(includes=list(needed))
 
 
+def ranks(inp: pd.DataFrame) -> npt.NDArray[Any]:
+    """The column ``rank``.
+
+    Raises:
+        ValueError: If it holds something that is no number.
+    """
+    found = pd.to_numeric(inp["rank"], errors="coerce")
+    if found.isna().any():
+        odd = inp["rank"][found.isna()].iloc[0]
+        raise ValueError(f"rank holds {odd!r}; expected numbers. Rank again: pt.model.add_ranks(frame).")
+    return found.to_numpy()
+
+
 @contextmanager
 def validated(inp: pd.DataFrame, context: pt.Transformer) -> Iterator[Any]:
     """As `pt.validate.any`, whose errors list columns; here they also say what to do."""
@@ -120,6 +133,13 @@ def check_counts(least: int = 1, /, **values: float | None) -> None:
             raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
 
 
+def check_given(**values: object) -> None:
+    """Refuses None where it stands for no default."""
+    for name, value in values.items():
+        if value is None:
+            raise ValueError(f"{name} is None; expected a value: it has no default that None could stand for.")
+
+
 def check_number(name: str, value: object, low: float, high: float, expected: str) -> None:
     """Refuses an argument that is no number, or not within ``low`` and ``high``."""
     if not isinstance(value, Real) or not low <= float(value) <= high:
@@ -128,7 +148,7 @@ def check_number(name: str, value: object, low: float, high: float, expected: st
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Refuses an argument that is not one of some words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
 
 
@@ -145,8 +165,7 @@ def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
 
 def check_missing(missing: str) -> None:
     """Refuses a ``missing`` that is not known."""
-    if missing not in ("error", "drop"):
-        raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
+    check_choice("missing", missing, ("error", "drop"))
 
 
 def located(inp: pd.DataFrame, store: Store, missing: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:

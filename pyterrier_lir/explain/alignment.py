@@ -143,10 +143,10 @@ class Explain(LirTransformer):
         for *cells, document in zip(
             inp[columns.QUERY_EMBS], inp[columns.QUERY_TOK_IDS], weights, documents, strict=True
         ):
-            embs, tok_ids, row_weights = columns.as_aligned_query(*cells)
-            assert tok_ids is not None
+            embs, some_ids, row_weights = columns.as_aligned_query(*cells)
+            tok_ids = columns.needed_ids(some_ids, columns.QUERY_TOK_IDS)
             aligned.append(align((embs, tok_ids, row_weights), document))
-            words.append((self._words(tok_ids), self._words(document[1])))
+            words.append((self._words(tok_ids), self._words(columns.needed_ids(document[1], columns.DOC_TOK_IDS))))
         return aligned, words
 
     def _documents(self, inp: pd.DataFrame) -> list[tuple[Floats, Any]]:

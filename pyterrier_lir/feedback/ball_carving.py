@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -52,7 +53,7 @@ class BallCarving(LirTransformer):
 
     def __init__(self, *, tau: float = 0.7) -> None:
         self.tau = tau
-        if not isinstance(tau, Real) or not np.isfinite(tau):
+        if not isinstance(tau, Real) or not math.isfinite(tau):
             raise ValueError(f"tau is {tau!r}; expected a finite number, for unit vectors a cosine such as 0.7.")
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:

@@ -89,6 +89,7 @@ class ColbertPRF(LirTransformer):
                 f"index_ is {index_!r} and stats is {stats!r}; expected one of them: index.colbert_prf(), or "
                 "ColbertPRF(stats=index.token_stats()) for documents that come as columns."
             )
+        frames.check_given(fb_docs=fb_docs, clusters=clusters, fb_embs=fb_embs, seed=seed)
         frames.check_counts(fb_docs=fb_docs, clusters=clusters)
         frames.check_counts(0, fb_embs=fb_embs, seed=seed)
         frames.check_number("beta", beta, 0, sys.float_info.max, "a number of at least 0")
@@ -125,7 +126,7 @@ class ColbertPRF(LirTransformer):
         """The rows that go out, and the new query of each."""
         store = self.index_.store if self.index_ else None
         dim, encoder = (store.dim, store.encoder) if store else (None, frames.doc_encoder(inp))
-        ranks, queries = inp["rank"].to_numpy(), frames.queries(inp, dim, encoder=encoder, what=self)
+        ranks, queries = frames.ranks(inp), frames.queries(inp, dim, encoder=encoder, what=self)
         found: dict[int, Any] = {}
         for query in queries:
             best = query.rows[np.argsort(ranks[query.rows], kind="stable")[: self.fb_docs]]

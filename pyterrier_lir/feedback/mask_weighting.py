@@ -7,7 +7,7 @@ Giacalone, Paiement, Tucker, Zanibbi: Beneath the [MASK]: An Analysis of Structu
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -41,7 +41,10 @@ class MaskWeighting(Reweighter):
     LABEL = "MASK Weighting"
 
     def __init__(self, mask_id: int, *, exclude: Collection[int] = ()) -> None:
+        frames.check_given(mask_id=mask_id)
         frames.check_counts(0, mask_id=mask_id)
+        if not isinstance(exclude, Iterable) or isinstance(exclude, str | bytes):
+            raise ValueError(f"exclude is {exclude!r}; expected token ids, such as [101, 102].")
         self.mask_id = mask_id
         self.exclude = tuple(exclude)
 

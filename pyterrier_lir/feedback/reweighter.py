@@ -34,8 +34,7 @@ class Reweighter(LirTransformer):
             key = tuple(map(id, cells))
             if key not in known:
                 embs, tok_ids, weights = columns.as_aligned_query(*cells)
-                assert tok_ids is not None
-                known[key] = self.reweight(embs, tok_ids, weights)
+                known[key] = self.reweight(embs, columns.needed_ids(tok_ids, columns.QUERY_TOK_IDS), weights)
             new.append(known[key])
         return inp.assign(**{columns.QUERY_WEIGHTS: columns.object_column(new)})
 

@@ -15,7 +15,7 @@ from pyterrier_lir.explain.alignment import Explain
 from pyterrier_lir.facts import facts_table
 from pyterrier_lir.feedback.colbert_prf import ColbertPRF
 from pyterrier_lir.feedback.query_pruning import QueryPruning
-from pyterrier_lir.index import build, change, exports, imports, manifest
+from pyterrier_lir.index import build, change, derived, exports, imports, manifest
 from pyterrier_lir.index.indexer import LirIndexer, Resources, progress_bar
 from pyterrier_lir.index.info import Info, built_facts, info, unbuilt_facts
 from pyterrier_lir.index.makes import makes
@@ -307,13 +307,14 @@ class LirIndex(pt.Artifact, pt.Indexer):
         return info(self.store)
 
     def verify(self) -> None:
-        """Compares all files with their checksums.
+        """Compares all files with their checksums, those of what methods have derived too.
 
         Raises:
             FileNotFoundError: If the index is not built yet.
             ValueError: If files differ; it names them.
         """
         self.store.verify()
+        derived.verify(self._directory / manifest.DERIVED)
 
     def __len__(self) -> int:
         """The number of documents, without deleted ones."""

@@ -76,6 +76,7 @@ class Codec:
         lo: Value of level 0 in each dimension, float32 ``(dim,)``.
         inv_norm_range: Least and largest ``1 / |x'|`` that a byte can say; None where vectors keep their length.
         codebook: What levels stand for where steps are not equal; `step` and `lo` are then its grid's. None else.
+        folder: Where it was loaded from.
     """
 
     centroids: Centroids
@@ -84,6 +85,7 @@ class Codec:
     lo: Floats
     inv_norm_range: tuple[float, float] | None
     codebook: Codebook | None = None
+    folder: files.Opened | None = None
 
     @property
     def dim(self) -> int:
@@ -237,6 +239,7 @@ class Codec:
             arrays["lo.f32"],
             None if span is None else tuple(span),
             codebook,
+            folder,
         )
         codec.__dict__["centroid_bytes"] = arrays["centroids.i8"].reshape(-1, dim), arrays["scales.f32"]
         return codec

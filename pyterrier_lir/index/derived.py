@@ -1,7 +1,7 @@
 """What an index derives from itself: made when first asked for, kept under ``derived/``, made anew when it is stale.
 
-Every structure is a directory of its own, whose meta names what it was made from. Nothing in it is precious: a damaged
-or outdated one is made again.
+Every structure is a directory of its own, whose meta names what it was made from, and is sealed. Nothing in it is
+precious: a damaged or outdated one is made again.
 """
 
 from __future__ import annotations
@@ -57,13 +57,37 @@ def open_or_make(path: Path, source: Source, write: Write) -> files.Opened:
     return made
 
 
-def _usable(path: Path, source: Source) -> files.Opened | None:
+def verify(path: Path) -> None:
+    """Compares the files of all structures that can be used with their checksums.
+
+    Args:
+        path: The folder of all structures.
+
+    Raises:
+        ValueError: If files differ; it names them.
+    """
+    usable = [found for found in map(_usable, _structures(path)) if found is not None]
+    damaged = [problem for found in usable for problem in found.damage()]
+    if damaged:
+        raise ValueError(
+            f"{'; '.join(damaged)}. Remove the folder {path}: what is in it is made again when it is needed."
+        )
+
+
+def _structures(path: Path) -> list[Path]:
+    """The structures in a folder, without those that are being made."""
+    found = (Path(folder) for folder, _, names in os.walk(path) if META in names)
+    return [folder for folder in found if not folder.name.startswith(".")]
+
+
+def _usable(path: Path, source: Source | None = None) -> files.Opened | None:
+    """A structure that is whole, and made from these files if some are named."""
     if not path.is_dir():
         return None
     try:
         opened = files.Opened(path, META)
         opened.map_all()  # a writer that makes it stale may remove it at any moment
-        return opened if opened.meta["source"] == source else None
+        return opened if opened.sealed and source in (None, opened.meta["source"]) else None
     except (ValueError, KeyError, AttributeError, TypeError, FileNotFoundError):
         return None
 
@@ -71,7 +95,7 @@ def _usable(path: Path, source: Source) -> files.Opened | None:
 def _make(path: Path, source: Source, write: Write) -> files.Opened:
     LOGGER.info("making %s", path)
     shutil.rmtree(path, ignore_errors=True)
-    with files.Directory(path, META, {"source": source}) as folder:
+    with files.Directory(path, META, {"source": source}, sealed=True) as folder:
         write(folder)
     made = files.Opened(path, META)
     made.map_all()
@@ -85,9 +109,7 @@ def sweep(path: Path, sha256: Source) -> None:
         path: The folder of all structures.
         sha256: The files of the index, and their hashes.
     """
-    for folder in [Path(found) for found, _, names in os.walk(path) if META in names]:
-        if folder.name.startswith("."):
-            continue  # it is being made
+    for folder in _structures(path):
         try:
             source = files.Opened(folder, META).meta["source"]
             stale = any(

@@ -1,7 +1,8 @@
 """Directories that appear at once and say what they should hold: every structure of an index is stored in one.
 
 A directory is written under a temporary name, synced, and renamed. Its meta, a small JSON file, names every file
-with its size and sha256. Opening compares the sizes, `Opened.damage` the content.
+with its size and sha256. Opening compares the sizes, `Opened.damage` the content. A meta whose own hash is kept nowhere
+else is sealed: it holds a checksum of itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+CHECKSUM = "checksum"
 ADVICE = 'The index is damaged: restore it from a copy, or build it again with index.indexer(mode="overwrite").'
 
 
@@ -28,11 +30,13 @@ class Directory:
         path: Where it will appear.
         meta_name: The name of its meta file.
         meta: What the meta holds besides the list of files; may be added to until the block ends.
+        sealed: Whether the meta gets a checksum of itself.
     """
 
-    def __init__(self, path: Path, meta_name: str, meta: dict[str, Any]) -> None:
+    def __init__(self, path: Path, meta_name: str, meta: dict[str, Any], *, sealed: bool = False) -> None:
         self.path = path
         self.meta = meta
+        self._sealed = sealed
         self._meta_name = meta_name
         self._temporary = path.with_name(f".{path.name}.tmp")
         self._files: dict[str, HashedFile] = {}
@@ -53,7 +57,9 @@ class Directory:
     def finish(self) -> None:
         """Syncs everything and lets the directory appear."""
         listed = {name: file.close() for name, file in self._files.items()}
-        write_synced(self._temporary / self._meta_name, json.dumps({**self.meta, "files": listed}, indent=1))
+        meta = {**self.meta, "files": listed}
+        seal = {CHECKSUM: checksum(meta)} if self._sealed else {}
+        write_synced(self._temporary / self._meta_name, json.dumps({**meta, **seal}, indent=1))
         self._temporary.rename(self.path)
         sync_directory(self.path.parent)
 
@@ -133,6 +139,12 @@ class Opened:
         if wrong:
             raise ValueError(f"{path / meta_name} is damaged: {wrong}. {ADVICE}")
 
+    @property
+    def sealed(self) -> bool:
+        """Whether the meta holds a checksum of itself, and the right one."""
+        rest = {name: value for name, value in self.meta.items() if name != CHECKSUM}
+        return self.meta.get(CHECKSUM) == checksum(rest)
+
     def __contains__(self, name: str) -> bool:
         return name in self.meta["files"]
 
@@ -181,9 +193,15 @@ class Opened:
     def damage(self) -> Iterator[str]:
         """Yields a sentence for every file whose content is not what was written."""
         for name, expected in self.meta["files"].items():
-            found = sha256(self.path / name) if (self.path / name).exists() else None
+            found = self._sha256(name)
             if found != expected["sha256"]:
                 yield f"{self.path / name} has sha256 {found}; expected {expected['sha256']}"
+
+    def _sha256(self, name: str) -> str | None:
+        try:
+            return sha256(self.path / name)
+        except FileNotFoundError:  # where it is mapped, a writer has removed what it replaced: that is what is read
+            return hashlib.sha256(self._maps[name].data).hexdigest() if name in self._maps else None
 
 
 def _wrong(meta: Any) -> str:
@@ -236,6 +254,11 @@ def sync_directory(path: Path) -> None:
 def folder_size(path: Path) -> int:
     """The bytes of all files in a folder; 0 where there is none."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def checksum(meta: dict[str, Any]) -> str:
+    """The hash of what a meta says, however it is written."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

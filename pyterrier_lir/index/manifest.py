@@ -8,7 +8,6 @@ writer remove what the manifest no longer names. Manifests are numbered, one up 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import platform
 import re
@@ -33,7 +32,6 @@ SEGMENTS = "segments"
 CODECS = "codecs"
 DELETED = "deleted"  # for each manifest with deleted documents a file of their docids, int64, ascending
 DERIVED = "derived"  # see `derived`
-CHECKSUM = "checksum"
 FORMAT_VERSION = 1  # of all files that a manifest names; one up where a released version could not read them
 
 Manifest = dict[str, Any]
@@ -71,7 +69,7 @@ def read(path: Path) -> Manifest | None:
             "path for the index."
         )
     _check_version(path, manifest)
-    found, expected = manifest.pop(CHECKSUM, None), _checksum(manifest)
+    found, expected = manifest.pop(files.CHECKSUM, None), files.checksum(manifest)
     if found != expected:
         raise ValueError(f"{path / MANIFEST} is damaged: its checksum is {found}; expected {expected}. {files.ADVICE}")
     wrong = _wrong(manifest)
@@ -147,7 +145,7 @@ def commit(
             for file in [*small_files(names, codec and codec[0]), *([deletions] if deletions else [])]
         },
     }
-    files.write_synced(path / MANIFEST, json.dumps({**manifest, CHECKSUM: _checksum(manifest)}, indent=1))
+    files.write_synced(path / MANIFEST, json.dumps({**manifest, files.CHECKSUM: files.checksum(manifest)}, indent=1))
     sweep(path, manifest)
 
 
@@ -291,7 +289,3 @@ def _within(docids: Docids, start: int, segment: Segment) -> Docids:
 
 def _tokens(segment: Segment, docs: Docids) -> int:
     return int((segment.offsets[docs + 1] - segment.offsets[docs]).sum())
-
-
-def _checksum(manifest: Manifest) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -19,6 +19,7 @@ from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import Codec, to_bytes
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store
+from pyterrier_lir.kernels.checks import MAX_THREADS
 
 if TYPE_CHECKING:
     from pyterrier_lir.frames import Query
@@ -45,12 +46,14 @@ def threads(num_threads: int | None) -> int:
     """The number of threads asked for; by default the cores that this process may use.
 
     Raises:
-        ValueError: If it is less than 1.
+        ValueError: If it is less than 1, or more than any machine has.
     """
     if num_threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not isinstance(num_threads, Integral) or num_threads < 1:
         raise ValueError(f"num_threads is {num_threads!r}; expected at least 1, or None for all cores.")
+    if num_threads > MAX_THREADS:
+        raise ValueError(f"num_threads is {num_threads}; expected at most {MAX_THREADS}, or None for all cores.")
     return num_threads
 
 

@@ -189,6 +189,10 @@ def _docno(record: Record) -> str:
     docno = record["docno"]
     if not isinstance(docno, str) or not docno:
         raise ValueError(f"The docno {docno!r} is a {type(docno).__name__}; expected a non-empty string: str(docno).")
+    try:
+        docno.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The docno {docno!r} is no text ({error}); expected a string that UTF-8 can hold.") from error
     return docno
 
 

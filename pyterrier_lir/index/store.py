@@ -16,7 +16,6 @@ import numpy.typing as npt
 from pyterrier_lir.columns import Docids, Floats, Ints
 from pyterrier_lir.index import cell_tokens, derived, files, manifest, token_stats
 from pyterrier_lir.index.cell_tokens import CellTokens
-from pyterrier_lir.index.codec import META as CODEC_META
 from pyterrier_lir.index.codec import Codec, Encoded
 from pyterrier_lir.index.manifest import CODECS, DERIVED, SEGMENTS, small_files
 from pyterrier_lir.index.segment import Segment
@@ -147,7 +146,7 @@ class Store:
         """The vectors that are scored, float32 ``(n, dim)``: as they came if the index kept them, else from codes."""
         if segment.tokens is not None:
             return segment.tokens[rows].astype(np.float32)
-        if self.codec is None or segment.codes is None or segment.residuals is None:
+        if not segment.num_tokens or self.codec is None or segment.codes is None or segment.residuals is None:
             return np.zeros((0, self.dim), dtype=np.float32)  # only empty documents
         inv_norms = None if segment.inv_norms is None else segment.inv_norms[rows]
         return self.codec.decode(Encoded(segment.codes[rows].astype(np.int32), segment.residuals[rows], inv_norms))
@@ -295,11 +294,8 @@ class Store:
     @cached_property
     def bytes(self) -> dict[str, int]:
         """The sizes of the files, those of one name in several segments added up."""
-        folders = [segment.folder for segment in self.segments]
-        if self.codec is not None:
-            folders.append(self._codec_folder)
         sizes: dict[str, int] = {}
-        for folder in folders:
+        for folder in self._folders:
             for name, found in folder.meta["files"].items():
                 sizes[name] = sizes.get(name, 0) + found["bytes"]
         return sizes
@@ -310,16 +306,14 @@ class Store:
         Raises:
             ValueError: Naming every file that differs.
         """
-        folders = [segment.folder for segment in self.segments]
-        if self.manifest["codec"]:
-            folders.append(self._codec_folder)
-        damaged = [problem for folder in folders for problem in folder.damage()]
+        damaged = [problem for folder in self._folders for problem in folder.damage()]
         if damaged:
             raise ValueError(f"{'; '.join(damaged)}. {files.ADVICE}")
 
     @property
-    def _codec_folder(self) -> files.Opened:
-        return files.Opened(self.path / CODECS / self.manifest["codec"], CODEC_META)
+    def _folders(self) -> list[files.Opened]:
+        codec = None if self.codec is None else self.codec.folder
+        return [*(segment.folder for segment in self.segments), *([codec] if codec else [])]
 
     def _examples(self) -> str:
         return ", ".join(repr(self.docno(docid)) for docid in self.live_docids[:3].tolist())

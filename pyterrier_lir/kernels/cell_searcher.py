@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pyterrier_lir.kernels.builds import active_module
 from pyterrier_lir.kernels.checks import check_array, check_length, check_level_table, check_nbits
-from pyterrier_lir.kernels.searcher import QueryArrays, Results, check_search
+from pyterrier_lir.kernels.searcher import MOST, QueryArrays, Results, check_search
 from pyterrier_lir.kernels.tokens import blocks_shape
 
 
@@ -116,7 +116,6 @@ class CellSearcher:
             With the stats tokens and documents scored, and the milliseconds of the three steps.
         """
         check_search(queries, wanted, num_threads, self.dim, self.num_docs)
-        found = self._index.warp(
-            self._queries(*queries), nprobe, t_prime, bound, groups or 0, at_least, num_results, wanted, num_threads
-        )
+        counts = (min(count, MOST) for count in (nprobe, t_prime, bound, groups or 0, at_least, num_results))
+        found = self._index.warp(self._queries(*queries), *counts, wanted, num_threads)
         return Results(*found)

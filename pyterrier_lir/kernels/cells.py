@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pyterrier_lir.kernels.builds import active_module
 from pyterrier_lir.kernels.checks import (
     check_array,
+    check_integer,
     check_length,
     check_num_threads,
     check_query_bytes,
@@ -97,6 +98,7 @@ def top_cells(scores: npt.NDArray[np.float32], n: int, p: int) -> npt.NDArray[np
     """
     check_array("scores", scores, 2, np.float32)
     check_score_columns("scores", scores, n)
+    check_integer("p", p)
     if not 1 <= p <= len(scores):
         raise ValueError(f"p is {p}, but must be 1 to {len(scores)}, the number of centroids")
     return active_module().top_cells(scores, n, p)
@@ -142,8 +144,11 @@ def top_cells_in_groups(
         raise ValueError("group_offsets is empty, but G groups have G + 1 offsets; for no groups give [0]")
     check_array("groups", groups, 2, np.int32)
     check_length("groups", groups, len(query), "query row")
+    check_integer("p", p)
     if p < 1:
         raise ValueError(f"p is {p}, but at least 1 centroid must be wanted")
+    if p > len(centroids):
+        raise ValueError(f"p is {p}, but there are {len(centroids)} centroids")
     return active_module().top_cells_in_groups(query, query_scale, centroids, centroid_scale, group_offsets, groups, p)
 
 
@@ -172,6 +177,7 @@ def candidates(
     check_array("cell_docs", cell_docs, 1, np.int32)
     if len(cell_offsets) == 0:
         raise ValueError("cell_offsets is empty, but K cells have K + 1 offsets; for no cells give [0]")
+    check_integer("num_docs", num_docs)
     if num_docs < 0:
         raise ValueError(f"num_docs is {num_docs}, but the number of documents cannot be negative")
     return active_module().candidates(cells, cell_offsets, cell_docs, num_docs)

@@ -1,5 +1,6 @@
 """Checks of arguments that several kernels share; each names what is wrong and what to do."""
 
+from numbers import Integral
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from pyterrier_lir.kernels import reference
 
 _MAX_DIM = 65_536  # sums of that many products of a byte and an int8 fit into 32 bits
+MAX_THREADS = 4096  # each takes memory of its own
 _MAX_LEVEL = 127  # two products of that and an int8 fit into 16 bits, in which some processors add them
 
 
@@ -30,6 +32,12 @@ def check_length(name: str, array: np.ndarray, length: int, each: str) -> None:
         raise ValueError(f"{name} has {len(array)} entries, but must have {length}, one for each {each}")
 
 
+def check_integer(name: str, value: int, *, bits: int = 32) -> None:
+    """Raises unless ``value`` is a whole number of so many bits, as the kernels take it."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not -(1 << bits - 1) <= value < 1 << bits - 1:
+        raise ValueError(f"{name} is {value!r}, but must be a whole number of {bits} bits")
+
+
 def check_query_bytes(query: npt.NDArray[np.int8], query_scale: npt.NDArray[np.float32]) -> None:
     """Raises unless these are a query's rows as int8 and their scales."""
     check_array("query", query, 2, np.int8)
@@ -41,6 +49,7 @@ def check_query_bytes(query: npt.NDArray[np.int8], query_scale: npt.NDArray[np.f
 
 def check_score_columns(name: str, scores: np.ndarray, n: int) -> None:
     """Raises unless the matrix has the columns that ``n`` query rows take."""
+    check_integer("n", n)
     expected = reference.padded_rows(n)
     if n < 0 or scores.shape[1] != expected:
         raise ValueError(
@@ -93,6 +102,7 @@ def check_inv_norm(
 
 def check_nbits(nbits: int) -> None:
     """Raises unless a value can have so many bits."""
+    check_integer("nbits", nbits)
     if nbits not in (1, 2, 4, 8):
         raise ValueError(f"nbits is {nbits}, but must be 1, 2, 4 or 8")
 
@@ -112,6 +122,7 @@ def check_level_table(level_table: npt.NDArray[np.uint8] | None, nbits: int) -> 
 
 def check_width(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> None:
     """Raises unless packed rows hold so many values."""
+    check_integer("dim", dim)
     if dim < 1:
         raise ValueError(f"the rows have {dim} dimensions, but must have at least 1")
     width = reference.packed_width(dim, nbits)
@@ -124,8 +135,11 @@ def check_width(packed: npt.NDArray[np.uint8], dim: int, nbits: int) -> None:
 
 def check_num_threads(num_threads: int) -> None:
     """Raises unless there is a thread to do the work."""
+    check_integer("num_threads", num_threads)
     if num_threads < 1:
         raise ValueError(f"num_threads is {num_threads}, but at least 1 thread must do the work")
+    if num_threads > MAX_THREADS:
+        raise ValueError(f"num_threads is {num_threads}, but must be at most {MAX_THREADS}; give one for each core")
 
 
 def as_bits(x: npt.NDArray[np.floating[Any]], kernels: ModuleType) -> npt.NDArray[Any]:

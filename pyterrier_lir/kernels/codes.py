@@ -14,6 +14,7 @@ from pyterrier_lir.kernels.checks import (
     as_bits,
     check_array,
     check_coded_tokens,
+    check_integer,
     check_length,
     check_nbits,
     check_num_threads,
@@ -122,6 +123,7 @@ def nearest_groups(
     """
     check_array("x", x, 2, np.float16, np.float32)
     _check_centroids(centroids, x.shape[1])
+    check_integer("count", count)
     if not 1 <= count <= len(centroids):
         raise ValueError(f"count is {count}, but must be 1 to {len(centroids)}, the number of centroids")
     check_num_threads(num_threads)

@@ -1,5 +1,7 @@
 """Exact scores of token vectors, and the best of them."""
 
+from numbers import Integral
+
 import numpy as np
 import numpy.typing as npt
 
@@ -71,6 +73,9 @@ def top_k(scores: npt.NDArray[np.floating], k: int) -> npt.NDArray[np.int64]:
         ValueError: ``scores`` is not a vector of floats, or ``k`` is negative.
     """
     check_array("scores", scores, 1, np.float16, np.float32, np.float64)
+    if not isinstance(k, Integral):
+        raise ValueError(f"k is {k!r}, but must be a whole number")
+    k = min(int(k), len(scores))
     if k < 0:
         raise ValueError(f"k is {k}, but the number of results cannot be negative")
     return (active_module() if scores.dtype == np.float32 else reference).top_k(scores, k)

@@ -4,7 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir.kernels.builds import active_module
-from pyterrier_lir.kernels.checks import as_bits, check_array, check_length, check_num_threads, document_ranges
+from pyterrier_lir.kernels.checks import (
+    as_bits,
+    check_array,
+    check_integer,
+    check_length,
+    check_num_threads,
+    document_ranges,
+)
 
 _MAX_BITS = 24  # 16 million cells
 
@@ -82,6 +89,9 @@ def encode_fde(
         check_length("weights", weights, len(vectors), "vector")
         if mean or fill:
             raise ValueError("weights were given together with mean or fill; only sums are weighted, so leave one out")
+    for name, value in (("mean", mean), ("fill", fill)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}, but must be True or False")
     check_num_threads(num_threads)
     starts, ends = document_ranges(offsets, None, len(vectors))
     return active_module().encode_fde(
@@ -135,6 +145,7 @@ def _check_final(
         return size
     if places is None or signs is None or final_dim is None:
         raise ValueError("places, signs and final_dim belong together: give all, or None for all")
+    check_integer("final_dim", final_dim)
     for name, array, dtype in (("places", places, np.int32), ("signs", signs, np.float32)):
         check_array(name, array, 1, dtype)
         check_length(name, array, size, "value of the cells")

@@ -20,6 +20,8 @@ from pyterrier_lir.kernels.checks import (
     check_width,
 )
 
+MOST = 2**62  # of anything that is counted: more are all of them
+
 Codes = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
@@ -128,7 +130,7 @@ class Searcher:
         check_nbits(nbits)
         check_level_table(level_table, nbits)
         module = active_module()
-        self.dim, self.num_docs = centroids.shape[1], num_docs
+        self.num_centroids, self.dim, self.num_docs = *centroids.shape, num_docs
         self._queries = module.Queries
         wide = any(segment.codes.dtype == np.int32 for segment in segments)
         self._index: Any = (module.Index32 if wide else module.Index16)(
@@ -169,7 +171,13 @@ class Searcher:
         """
         check_search(queries, wanted, num_threads, self.dim, self.num_docs)
         found = self._index.plaid(
-            self._queries(*queries), nprobe, ndocs, threshold, at_least, num_results, wanted, num_threads
+            self._queries(*queries),
+            min(nprobe, self.num_centroids),
+            min(ndocs, MOST),
+            threshold,
+            *(min(count, MOST) for count in (at_least, num_results)),
+            wanted,
+            num_threads,
         )
         return Results(*found)
 
@@ -178,7 +186,7 @@ class Searcher:
     ) -> Results:
         """The best documents of all, or of those that are wanted; see :func:`maxsim` and :func:`maxsim_codes`."""
         check_search(queries, wanted, num_threads, self.dim, self.num_docs)
-        return Results(*self._index.exhaustive(self._queries(*queries), num_results, wanted, num_threads))
+        return Results(*self._index.exhaustive(self._queries(*queries), min(num_results, MOST), wanted, num_threads))
 
     def score(
         self,

@@ -13,6 +13,7 @@ from pyterrier_lir.kernels.checks import (
     as_bits,
     check_array,
     check_coded_tokens,
+    check_integer,
     check_inv_norm,
     check_length,
     check_level_table,
@@ -216,6 +217,7 @@ def score_triples(
         raise ValueError(
             f"row_offsets is {row_offsets}, but must not decrease and go from 0 to {len(docs)}, the number of triples"
         )
+    check_integer("num_docs", num_docs, bits=64)
     if not 0 <= num_docs <= 1 << 31:
         raise ValueError(f"num_docs is {num_docs}, but must be 0 to {1 << 31}")
     check_num_threads(num_threads)
@@ -225,6 +227,7 @@ def score_triples(
 def _ascending_ranges(
     offsets: npt.NDArray[np.int64], docids: npt.NDArray[np.int64] | None, num_tokens: int, count: int, num_threads: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    check_integer("count", count, bits=64)
     if count < 1:
         raise ValueError(f"count is {count}, but at least 1 token must be wanted")
     check_num_threads(num_threads)

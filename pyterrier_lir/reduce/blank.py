@@ -55,7 +55,7 @@ class BlankPruning(Reducer):
 
     def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Prunes one page; see the class."""
-        assert tok_ids is not None
+        tok_ids = columns.needed_ids(tok_ids, columns.DOC_TOK_IDS)
         grid, image = beside
         patches = columns.patch_numbers(tok_ids)
         contrast = contrasts(np.asarray(open_image(image).convert("L")), columns.as_grid(grid)).ravel()

@@ -76,7 +76,7 @@ class GridPooling(Reducer):
 
     def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Pools one page; see the class."""
-        assert tok_ids is not None
+        tok_ids = columns.needed_ids(tok_ids, columns.DOC_TOK_IDS)
         _, width = columns.as_grid(beside[0])
         patches = columns.patch_numbers(tok_ids)
         at = np.flatnonzero(patches >= 0)

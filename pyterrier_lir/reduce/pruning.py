@@ -101,14 +101,12 @@ class TokenPruning(Reducer):
         if self.method == "stopwords":
             assert self.stats is not None
             assert self.tau is not None
-            assert tok_ids is not None
-            return ~np.isin(tok_ids, self.stats.most_frequent(self.tau))
+            return ~np.isin(columns.needed_ids(tok_ids, columns.DOC_TOK_IDS), self.stats.most_frequent(self.tau))
         assert self.keep is not None
         value = -np.arange(rows, dtype=np.float64)
         if self.method == "idf":
             assert self.stats is not None
-            assert tok_ids is not None
-            value = self.stats.idf(tok_ids).astype(np.float64)
+            value = self.stats.idf(columns.needed_ids(tok_ids, columns.DOC_TOK_IDS)).astype(np.float64)
             value[: self.protected] = np.inf  # they count among those that stay
         stay = np.zeros(rows, dtype=np.bool_)
         stay[np.argsort(-value, kind="stable")[: int(np.ceil(self.keep * rows))]] = True

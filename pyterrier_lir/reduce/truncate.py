@@ -44,6 +44,7 @@ class Truncate(LirTransformer):
     LABEL = "Truncate"
 
     def __init__(self, dim: int) -> None:
+        frames.check_given(dim=dim)
         frames.check_counts(dim=dim)
         self.dim = dim
 

@@ -62,6 +62,7 @@ class EarlyExitMaxSim(LirTransformer):
     ) -> None:
         if beta != np.inf:
             frames.check_counts(beta=beta)
+        frames.check_given(k=k)
         frames.check_counts(k=k)
         frames.check_missing(missing)
         scoring.threads(num_threads)
@@ -79,7 +80,7 @@ class EarlyExitMaxSim(LirTransformer):
         store = self.index_.store
         inp, docids = frames.located(inp, store, self.missing)
         scorer = scoring.Scorer(store, num_threads=self.num_threads, device="cpu")
-        ranks, scores = inp["rank"].to_numpy(), np.full(len(inp), -np.inf, dtype=np.float32)
+        ranks, scores = frames.ranks(inp), np.full(len(inp), -np.inf, dtype=np.float32)
         for query in frames.queries(inp, store.dim, encoder=store.encoder, what=self):
             if len(query.embs):
                 rows = query.rows[np.argsort(ranks[query.rows], kind="stable")]

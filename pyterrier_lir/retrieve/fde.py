@@ -59,15 +59,17 @@ class Fde(NamedTuple):
 
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
+        frames.check_given(k_sim=self.k_sim, reps=self.reps)
         frames.check_counts(k_sim=self.k_sim, d_proj=self.d_proj, reps=self.reps, final_dim=self.final_dim)
         if self.k_sim > 20:
             raise ValueError(f"k_sim is {self.k_sim}; expected at most 20, which is a million cells.")
-        if self.projection not in ("dense", "sparse"):
-            raise ValueError(f'projection is {self.projection!r}; expected "dense" or "sparse".')
+        frames.check_choice("projection", self.projection, ("dense", "sparse"))
         if self.projection == "sparse" and self.d_proj is None:
             raise ValueError(
                 'projection is "sparse", but d_proj is None; expected d_proj as well. Leave projection out.'
             )
+        if not isinstance(self.fill_empty, bool | np.bool_):
+            raise ValueError(f"fill_empty is {self.fill_empty!r}; expected True or False.")
         if not isinstance(self.seed, Integral) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from pyterrier_lir import kernels
 from pyterrier_lir.columns import Docids, Floats
+from pyterrier_lir.frames import check_choice
 from pyterrier_lir.index import files
 from pyterrier_lir.index.files import ADVICE
 from pyterrier_lir.index.subset import Subset
@@ -49,8 +50,7 @@ class Source(Protocol):
 
 def check_kind(kind: str, ef_search: int | None, nprobe: int | None) -> None:
     """Refuses a kind that there is not, and an effort that is not the kind's."""
-    if kind not in KINDS:
-        raise ValueError(f"ann is {kind!r}; expected one of {', '.join(map(repr, KINDS))}.")
+    check_choice("ann", kind, KINDS)
     for name, value, of in (("ef_search", ef_search, "hnsw"), ("nprobe", nprobe, "ivfpq")):
         if value is not None and kind != of:
             raise ValueError(f'{name} is {value}, but ann is {kind!r}; expected ann="{of}". Leave {name} out.')

@@ -10,6 +10,7 @@ Lee, Dai, Duddu, Lei, Naim, Chang, Zhao: Rethinking the Role of Token Retrieval 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 from numbers import Real
@@ -88,6 +89,7 @@ class Xtr(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
+        frames.check_given(num_results=num_results, token_k=token_k)
         frames.check_counts(num_results=num_results, token_k=token_k, nprobe=nprobe)
         _check_scoring(impute, normalise)
         threads(num_threads)
@@ -149,6 +151,7 @@ class XtrScorer(LirTransformer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> None:
+        frames.check_given(token_k=token_k)
         frames.check_counts(token_k=token_k)
         _check_scoring(impute, normalise)
         frames.check_missing(missing)
@@ -290,7 +293,8 @@ def _by_row(values: Scores, part: Triples) -> Scores:
 
 
 def _check_scoring(impute: str | float, normalise: str) -> None:
-    if impute not in ("kth", "zero", "none") and (not isinstance(impute, Real) or not np.isfinite(impute)):
+    named = isinstance(impute, str) and impute in ("kth", "zero", "none")
+    if not named and (not isinstance(impute, Real) or not math.isfinite(impute)):
         raise ValueError(f'impute is {impute!r}; expected "kth", "zero", "none" or a number.')
     frames.check_choice("normalise", normalise, ("mean", "sum"))
     if impute == "none" and normalise == "sum":

@@ -11,7 +11,7 @@ def pack(levels: npt.NDArray[np.uint8], nbits: int) -> npt.NDArray[np.uint8]:
     rows, dim = levels.shape
     width = packed_width(dim, nbits)
     packed = np.zeros((rows, width), dtype=np.uint8)
-    for plane, first in enumerate(range(0, dim, width)):
+    for plane, first in enumerate(range(0, dim, width or 1)):
         values = levels[:, first : first + width]
         packed[:, : values.shape[1]] |= values << np.uint8(nbits * plane)
     return packed

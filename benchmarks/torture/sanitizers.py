@@ -1,0 +1,105 @@
+"""the kernels are compiled with the compiler's sanitizers, and the tests run over them.
+
+    python benchmarks/torture/sanitizers.py --write
+
+*address*: AddressSanitizer and UndefinedBehaviorSanitizer, which end the process at what they find. *thread*:
+ThreadSanitizer. Both compile every file that the kernels have, for x86-64-v3 and -v2, at -O1, in a copy of the
+repository; then tests of kernels, of whole searches and of changes run in it, and 20,000 rounds of
+``fuzz_kernels.py``. Leaks are not looked for: Python and NumPy keep what they allocate until the process ends. Only the
+kernels are instrumented, so that what torch and OpenMP do among themselves is seen by neither; ThreadSanitizer gets the
+tests with several threads, and none that forks or limits the address space, which it does not bear. It takes g++ with
+its sanitizers, and an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+import pybind11
+import rounds
+from rounds import ROOT
+
+SANITIZERS = {"address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"], "thread": ["-fsanitize=thread"]}
+LIBRARIES = {"address": ["libasan.so", "libubsan.so", "libstdc++.so.6"], "thread": ["libtsan.so"]}
+TESTS = {
+    "address": ["tests/test_kernels*.py", "tests/test_whole.py", "tests/test_change.py", "tests/test_odd_arguments.py"],
+    "thread": ["tests/test_kernels*.py", "tests/test_whole.py"],
+}
+CHOSEN = {"address": [], "thread": ["-k", "thread or whole or interrupt or twin"]}
+LEVELS = ("v3", "v2")
+
+
+def copied(folder: Path) -> None:
+    """The repository without what is compiled."""
+    for name in ("pyterrier_lir", "tests", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("pytest.ini", "setup.py", "README.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, folder)
+
+
+def compiled(folder: Path, name: str) -> None:
+    """Compiles the kernels of a copy."""
+    kernels = folder / "pyterrier_lir" / "kernels"
+    for level in LEVELS:
+        module = f"_x86_64_{level}"
+        flags = [
+            "-std=c++17", "-O1", "-g1", "-fno-omit-frame-pointer", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC",
+            "-shared", "-pthread", f"-march=x86-64-{level}", f"-DLIR_MODULE={module}", *SANITIZERS[name],
+            f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}",
+        ]  # fmt: skip
+        target = kernels / f"{module}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        subprocess.run(["g++", *flags, kernels / "src" / "module.cpp", "-o", target], check=True)
+
+
+def environment(folder: Path, name: str) -> dict[str, str]:
+    """Loads the sanitizer before Python, and lets it write what it finds into files."""
+    found = [subprocess.check_output(["g++", f"-print-file-name={lib}"], text=True).strip() for lib in LIBRARIES[name]]
+    options = f"halt_on_error={int(name == 'address')}:log_path={folder / 'report'}:print_stacktrace=1"
+    memory = "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=4096"
+    return {
+        **os.environ, "LD_PRELOAD": " ".join(found), "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1",
+        "PYTHONMALLOC": "malloc", "ASAN_OPTIONS": f"{options}:{memory}", "UBSAN_OPTIONS": options,
+        "TSAN_OPTIONS": f"{options}:exitcode=66",
+    }  # fmt: skip
+
+
+def run(folder: Path, name: str, command: list[str]) -> str:
+    """Runs something over the sanitized kernels; its last line."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment(folder, name), capture_output=True, text=True
+    )
+    reports = [file.read_text() for file in folder.glob("report*")]
+    assert not reports, "\n".join(reports)[:10_000]
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return done.stdout.strip().splitlines()[-1]
+
+
+def main() -> None:
+    args = rounds.arguments(__doc__, 20_000, only="")
+    table = []
+    for name in SANITIZERS:
+        if args.only not in ("", name):
+            continue
+        with tempfile.TemporaryDirectory(prefix=f"lir-{name}-") as place:
+            folder, clock = Path(place), time.perf_counter()
+            copied(folder)
+            compiled(folder, name)
+            tests = [str(file.relative_to(folder)) for pattern in TESTS[name] for file in sorted(folder.glob(pattern))]
+            told = run(folder, name, ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *CHOSEN[name]])
+            fuzzed = run(folder, name, ["benchmarks/torture/fuzz_kernels.py", "--rounds", str(args.rounds)])
+            took = f"{(time.perf_counter() - clock) / 60:.0f}"
+            table.append([name, told.partition(" in ")[0], fuzzed.strip("| ").replace(" | ", ", "), "0", took])
+            print(*table[-1], sep="; ", flush=True)
+    header = ["sanitizers", "tests", "fuzzed: equal, refused, not compared, wrong", "findings", "minutes"]
+    rounds.write("sanitizers", __doc__, header, table, args)
+
+
+if __name__ == "__main__":
+    main()
