@@ -237,7 +237,7 @@ def _check_version(path: Path, manifest: Manifest) -> None:
     if version > FORMAT_VERSION:
         raise ValueError(
             f"The index at {path} has format version {version}; pyterrier-lir {__version__} reads up to "
-            f"{FORMAT_VERSION}. Upgrade: pip install --upgrade pyterrier-lir"
+            f"{FORMAT_VERSION}. Open it with a newer pyterrier-lir."
         )
 
 
