@@ -87,7 +87,7 @@ def test_the_same_documents_give_the_same_bytes(kept, codec, tmp_path):
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (manifest.FORMAT_VERSION + 1, r"has format version 2; pyterrier-lir .* reads up to 1\. Upgrade: pip install"),
+        (manifest.FORMAT_VERSION + 1, r"has format version 2; pyterrier-lir .* reads up to 1\. Open it with a newer"),
         (0, "its format_version is 0; expected 1 or more"),
         ("1", "its format_version is '1'; expected 1 or more"),
     ],
