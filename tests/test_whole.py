@@ -161,7 +161,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path):
     codec = store.codec
     with pytest.raises(ValueError, match="packed has 3 entries"):
         kernels.searcher.Searcher(
-            50, 4, *codec.centroid_bytes, None, codec.inv_norm_table, [arrays._replace(packed=arrays.packed[:3])]
+            50, 4, *codec.centroid_bytes, None, codec.inv_norm_table, [arrays._replace(packed=arrays.packed[:3])], []
         )
 
 

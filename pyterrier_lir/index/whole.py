@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyterrier_lir import kernels
+from pyterrier_lir.index import doc_cells
 from pyterrier_lir.index.codec import Codec, to_bytes
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store
@@ -25,8 +26,12 @@ def searcher(store: Store) -> Searcher | None:
     codec = store.codec
 
     def make() -> Searcher:
-        parts = [_arrays(start, segment) for start, segment in store.parts() if segment.num_tokens]
-        return Searcher(len(store), codec.nbits, *codec.centroid_bytes, codec.level_table, codec.inv_norm_table, parts)
+        filled = [(start, segment) for start, segment in store.parts() if segment.num_tokens]
+        parts = [_arrays(start, segment) for start, segment in filled]
+        return Searcher(
+            len(store), codec.nbits, *codec.centroid_bytes, codec.level_table, codec.inv_norm_table, parts,
+            list(doc_cells.merged(filled)),
+        )  # fmt: skip
 
     return store.once(f"searcher/{kernels.active()}", make)
 
@@ -68,9 +73,7 @@ def _arrays(start: int, segment: Segment) -> SegmentArrays:
     assert segment.residuals is not None
     assert segment.doc_code_offsets is not None
     assert segment.doc_codes is not None
-    assert segment.cell_offsets is not None
-    assert segment.cell_docs is not None
     return SegmentArrays(
         start, segment.offsets, segment.codes, segment.residuals, segment.inv_norms, segment.doc_code_offsets,
-        segment.doc_codes, segment.cell_offsets, segment.cell_docs, segment.tokens,
+        segment.doc_codes, segment.tokens,
     )  # fmt: skip

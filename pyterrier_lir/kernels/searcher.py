@@ -41,8 +41,6 @@ class SegmentArrays(NamedTuple):
         inv_norm: ``(T,)``, or None.
         code_offsets: ``(N + 1,)`` where each document's distinct codes begin.
         doc_codes: ``(D,)`` these.
-        cell_offsets: ``(K + 1,)`` where each centroid's documents begin.
-        cell_docs: ``(D,)`` these, as numbers in the segment.
         vectors: ``(T, dim)`` the tokens, float16, if they are kept and are to be scored.
     """
 
@@ -53,9 +51,23 @@ class SegmentArrays(NamedTuple):
     inv_norm: npt.NDArray[np.uint8] | None
     code_offsets: npt.NDArray[np.int64]
     doc_codes: Codes
-    cell_offsets: npt.NDArray[np.int64]
-    cell_docs: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.float16] | None
+
+
+class DocCells(NamedTuple):
+    """The documents of each of K centroids, of neighbouring segments.
+
+    Attributes:
+        first_doc: The docid of the first document.
+        num_docs: How many documents there are.
+        offsets: ``(K + 1,)`` where each centroid's documents begin.
+        docs: ``(D,)`` these, counted from the first one on.
+    """
+
+    first_doc: int
+    num_docs: int
+    offsets: npt.NDArray[np.int64]
+    docs: npt.NDArray[np.int32]
 
 
 class QueryArrays(NamedTuple):
@@ -109,6 +121,7 @@ class Searcher:
         level_table: See :func:`maxsim_codes`.
         inv_norm_table: The same.
         segments: Those with tokens, in the order of their documents.
+        cells: The documents of each centroid, of all segments.
 
     Raises:
         ValueError: An array has the wrong type or length. What it holds is checked where it is read.
@@ -123,6 +136,7 @@ class Searcher:
         level_table: npt.NDArray[np.uint8] | None,
         inv_norm_table: npt.NDArray[np.float32] | None,
         segments: list[SegmentArrays],
+        cells: list[DocCells],
     ) -> None:
         check_array("centroids", centroids, 2, np.int8)
         check_array("centroid_scale", centroid_scale, 1, np.float32)
@@ -137,10 +151,15 @@ class Searcher:
             num_docs, nbits, centroids, centroid_scale, level_table, inv_norm_table
         )
         for segment in segments:
-            _check_segment(segment, self.dim, nbits, len(centroids), np.int32 if wide else np.uint16)
+            _check_segment(segment, self.dim, nbits, np.int32 if wide else np.uint16)
             check_inv_norm(segment.inv_norm, inv_norm_table, len(segment.codes))
             vectors = None if segment.vectors is None else segment.vectors.view(np.uint16)
             self._index.add_segment(*segment[:-1], vectors)
+        for run in cells:
+            check_array("cell_offsets", run.offsets, 1, np.int64)
+            check_length("cell_offsets", run.offsets, len(centroids) + 1, "centroid, and one more")
+            check_array("cell_docs", run.docs, 1, np.int32)
+            self._index.add_doc_cells(*run)
 
     def plaid(
         self,
@@ -218,7 +237,7 @@ def check_search(
         raise ValueError(f"queries have {queries.embs.shape[1]} dimensions, the index has {dim}")
 
 
-def _check_segment(segment: SegmentArrays, dim: int, nbits: int, num_centroids: int, code: type[np.generic]) -> None:
+def _check_segment(segment: SegmentArrays, dim: int, nbits: int, code: type[np.generic]) -> None:
     check_array("offsets", segment.offsets, 1, np.int64)
     check_array("code_offsets", segment.code_offsets, 1, np.int64)
     check_length("code_offsets", segment.code_offsets, len(segment.offsets), "offset")
@@ -227,9 +246,6 @@ def _check_segment(segment: SegmentArrays, dim: int, nbits: int, num_centroids: 
     check_array("packed", segment.packed, 2, np.uint8)
     check_width(segment.packed, dim, nbits)
     check_length("packed", segment.packed, len(segment.codes), "code")
-    check_array("cell_offsets", segment.cell_offsets, 1, np.int64)
-    check_length("cell_offsets", segment.cell_offsets, num_centroids + 1, "centroid, and one more")
-    check_array("cell_docs", segment.cell_docs, 1, np.int32)
     if segment.vectors is not None:
         check_array("vectors", segment.vectors, 2, np.float16)
         if segment.vectors.shape != (len(segment.codes), dim):

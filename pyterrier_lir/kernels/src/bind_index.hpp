@@ -38,9 +38,8 @@ class Index {
     void add_segment(std::int64_t first_doc, const Array<std::int64_t>& offsets, const Array<Code>& codes,
                      const Array<std::uint8_t>& packed, const std::optional<Array<std::uint8_t>>& inv_norm,
                      const Array<std::int64_t>& code_offsets, const Array<Code>& doc_codes,
-                     const Array<std::int64_t>& cell_offsets, const Array<std::int32_t>& cell_docs,
                      const std::optional<Array<std::uint16_t>>& vectors) {
-        kept_.add(offsets, codes, packed, inv_norm, code_offsets, doc_codes, cell_offsets, cell_docs, vectors);
+        kept_.add(offsets, codes, packed, inv_norm, code_offsets, doc_codes, vectors);
         const std::int64_t num_centroids = arrays_.codec.num_centroids;
         arrays_.segments.push_back(
             {first_doc,
@@ -50,8 +49,14 @@ class Index {
              {doc_codes.data(), num_centroids},
              {{codes.data(), num_centroids}, nullptr, 0, packed.data(), packed.data() + packed.size(),
               data_or_null(inv_norm), inv_norm_table_},
-             data_or_null(vectors),
-             {cell_offsets.data(), cell_offsets.size() - 1, cell_docs.data(), cell_docs.size()}});
+             data_or_null(vectors)});
+    }
+
+    void add_doc_cells(std::int64_t first_doc, std::int64_t num_docs, const Array<std::int64_t>& offsets,
+                       const Array<std::int32_t>& docs) {
+        kept_.add(offsets, docs);
+        arrays_.doc_cells.push_back(
+            {first_doc, num_docs, {offsets.data(), offsets.size() - 1, docs.data(), docs.size()}});
     }
 
     py::tuple plaid(const Queries& queries, int nprobe, std::int64_t ndocs, std::optional<float> threshold,
@@ -142,8 +147,9 @@ void define_for_codes(py::module_& m, const char* name) {
              py::arg("inv_norm_table").noconvert())
         .def("add_segment", &Of::add_segment, py::arg("first_doc"), py::arg("offsets").noconvert(),
              py::arg("codes").noconvert(), py::arg("packed").noconvert(), py::arg("inv_norm").noconvert(),
-             py::arg("code_offsets").noconvert(), py::arg("doc_codes").noconvert(),
-             py::arg("cell_offsets").noconvert(), py::arg("cell_docs").noconvert(), py::arg("vectors").noconvert())
+             py::arg("code_offsets").noconvert(), py::arg("doc_codes").noconvert(), py::arg("vectors").noconvert())
+        .def("add_doc_cells", &Of::add_doc_cells, py::arg("first_doc"), py::arg("num_docs"),
+             py::arg("offsets").noconvert(), py::arg("docs").noconvert())
         .def("plaid", &Of::plaid, py::arg("queries"), py::arg("nprobe"), py::arg("ndocs"), py::arg("threshold"),
              py::arg("at_least"), py::arg("num_results"), py::arg("wanted").noconvert(), py::arg("num_threads"))
         .def("exhaustive", &Of::exhaustive, py::arg("queries"), py::arg("num_results"), py::arg("wanted").noconvert(),

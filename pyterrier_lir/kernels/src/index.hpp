@@ -39,9 +39,14 @@ struct IndexSegment {
     Codes<Code> doc_codes;
     CodedTokens<Code> coded;       // without the centroids' scores, which a query brings
     const std::uint16_t* vectors;  // in half precision, or null
-    Cells cells;                   // the documents of each centroid
 
     std::int64_t end() const { return first_doc + num_docs; }
+};
+
+// The documents of each centroid, of neighbouring segments.
+struct DocCells {
+    std::int64_t first_doc, num_docs;
+    Cells cells;  // whose documents are counted from first_doc on
 };
 
 // The centroids in 8 bits a value, and how the levels of residuals are packed.
@@ -57,6 +62,7 @@ template <typename Code>
 struct IndexArrays {
     IndexCodec codec;
     std::vector<IndexSegment<Code>> segments;  // those with tokens
+    std::vector<DocCells> doc_cells;
     std::int64_t num_docs;
 
     // The last segment that begins at a docid or before it, or the first of all; `guess` is tried first.

@@ -72,8 +72,8 @@ class PlaidSearcher {
         while (true) {
             best_cells(query, scores, int(nprobe));
             DocumentSet found(index_.num_docs);
-            for (const auto& segment : index_.segments)
-                for (const std::int32_t cell : cells_) found.add(segment.cells, cell, segment.first_doc, segment.num_docs);
+            for (const DocCells& run : index_.doc_cells)
+                for (const std::int32_t cell : cells_) found.add(run.cells, cell, run.first_doc, run.num_docs);
             docids_.resize(std::size_t(found.size()));
             found.list(docids_.data());
             if (settings.wanted != nullptr)
