@@ -146,9 +146,9 @@ def check_number(name: str, value: object, low: float, high: float, expected: st
         raise ValueError(f"{name} is {value!r}; expected {expected}.")
 
 
-def check_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Refuses an argument that is not one of some words."""
-    if not isinstance(value, str) or value not in choices:
+def check_choice(name: str, value: object, choices: Collection[str | int]) -> None:
+    """Refuses an argument that is not one of some words or numbers."""
+    if not isinstance(value, (str, Integral)) or value not in choices:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
 
 

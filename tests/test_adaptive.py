@@ -384,7 +384,7 @@ def test_adaptive_re_ranking_composes(words):
     (lambda i: i.early_exit_maxsim(0), "beta is 0; expected at least 1, as a whole number"),
     (lambda i: i.early_exit_maxsim(1.5), "beta is 1.5; expected at least 1, as a whole number"),
     (lambda i: i.early_exit_maxsim(2, k=0), "k is 0; expected at least 1"),
-    (lambda i: i.early_exit_maxsim(2, missing="skip"), 'missing is \'skip\'; expected "error" or "drop"'),
+    (lambda i: i.early_exit_maxsim(2, missing="skip"), "missing is 'skip'; expected one of 'error', 'drop'"),
     (lambda i: i.early_exit_maxsim(2, num_threads=0), "num_threads is 0"),
     (lambda i: i.corpus_graph(k=0), "k is 0; expected at least 1"),
     (lambda i: i.corpus_graph(rows="all"), "rows is 'all'; expected at least 1"),

@@ -200,7 +200,7 @@ def test_sizes(parameters, size):
         ({"k_sim": 0}, "k_sim is 0; expected at least 1"), ({"k_sim": 21}, "k_sim is 21; expected at most 20"),
         ({"d_proj": "8"}, "d_proj is '8'; expected at least 1"), ({"reps": 2.5}, "reps is 2.5; expected at least 1"),
         ({"final_dim": -1}, "final_dim is -1; expected at least 1"),
-        ({"projection": "ams"}, "projection is 'ams'; expected \"dense\" or \"sparse\""),
+        ({"projection": "ams"}, "projection is 'ams'; expected one of 'dense', 'sparse'"),
         ({"projection": "sparse", "d_proj": None}, "projection is \"sparse\", but d_proj is None; .* Leave projection"),
         ({"seed": -1}, "seed is -1; expected a whole number of at least 0"), ({"seed": 0.5}, "seed is 0.5; expected"),
         ({"num_threads": 0}, "num_threads is 0; expected at least 1"),

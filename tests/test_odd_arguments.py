@@ -92,7 +92,7 @@ def index(tmp_path_factory):
     ],
 )
 def test_none_is_no_number(index, make, name):
-    with pytest.raises(ValueError, match=f"^{name} is None; expected a value"):
+    with pytest.raises(ValueError, match=f"^{name} is None; expected (a value|at least 1, as a whole number)"):
         make(index)
 
 

@@ -1,8 +1,10 @@
 """The package itself: a light import, signatures that can be shown, public names."""
 
+import importlib
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,18 @@ def test_public_names():
         lir.Plaid  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         lir.Nonsense  # noqa: B018
+
+
+def test_no_file_takes_the_place_of_a_public_name():
+    """A file that is imported becomes an attribute of its room, over what the room makes when it is asked for."""
+    rooms = [path.parent for path in (ROOT / "pyterrier_lir").glob("*/__init__.py")]
+    both = [
+        (importlib.import_module(f"pyterrier_lir.{room.name}"), name)
+        for room in rooms
+        for name in {path.stem for path in room.glob("*.py")}
+        & {*getattr(importlib.import_module(f"pyterrier_lir.{room.name}"), "__all__", [])}
+    ]
+    assert both  # explain.heatmap, for one
+    for room, name in both:
+        importlib.import_module(f"{room.__name__}.{name}")
+        assert not isinstance(getattr(room, name), types.ModuleType), name

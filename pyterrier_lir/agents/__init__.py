@@ -12,14 +12,14 @@ _HOMES = {
     "Session": "evaluation",
     "best_passage": "snippets",
     "evaluate": "evaluation",
-    "mcp_server": "mcp_server",
+    "mcp_server": "protocol",
 }
 
 __all__ = ["BudgetError", "QueryRewrite", "SearchTool", "Session", "best_passage", "evaluate", "mcp_server"]
 
 if TYPE_CHECKING:
     from pyterrier_lir.agents.evaluation import Session, evaluate
-    from pyterrier_lir.agents.mcp_server import mcp_server
+    from pyterrier_lir.agents.protocol import mcp_server
     from pyterrier_lir.agents.query_rewrite import QueryRewrite
     from pyterrier_lir.agents.search_tool import BudgetError, SearchTool
     from pyterrier_lir.agents.snippets import best_passage

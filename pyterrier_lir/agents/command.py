@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, encoder: Encoder) -> None:
     """Serves until the client is gone."""
     from pyterrier_lir.agents.index_tool import index_tool, read_texts
-    from pyterrier_lir.agents.mcp_server import mcp_server
+    from pyterrier_lir.agents.protocol import mcp_server
     from pyterrier_lir.index.artifact import LirIndex
 
     texts = read_texts(args.texts, tuple(args.fields.split(",")))

@@ -110,7 +110,7 @@ def estimate(
         info = like.info()
         dim, nbits, keep_embs = info["dim"], info["nbits"], info["keep_embs"]
         tok_ids = like.store.has_tok_ids
-    frames.check_choice("nbits", nbits, (1, 2, 4, 8))  # type: ignore[arg-type]
+    frames.check_choice("nbits", nbits, (1, 2, 4, 8))
     if tokens_per_document is None:
         raise ValueError("tokens_per_document is None; expected their mean, or like= with an index of a sample.")
     frames.check_number("tokens_per_document", tokens_per_document, 1e-9, 1e9, "more than 0")

@@ -59,7 +59,6 @@ class Exhaustive(LirTransformer):
         num_threads: int | None = None,
         device: str = "cpu",
     ) -> None:
-        frames.check_given(num_results=num_results)
         frames.check_counts(num_results=num_results)
         scoring.check_device(device)
         scoring.threads(num_threads)

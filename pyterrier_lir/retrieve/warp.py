@@ -142,7 +142,6 @@ class Warp(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_given(num_results=num_results)
         frames.check_counts(
             num_results=num_results, nprobe=nprobe, t_prime=t_prime, bound=bound, groups=groups, min_docs=min_docs
         )

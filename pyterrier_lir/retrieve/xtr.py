@@ -89,7 +89,7 @@ class Xtr(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_given(num_results=num_results, token_k=token_k)
+        frames.check_given(token_k=token_k)
         frames.check_counts(num_results=num_results, token_k=token_k, nprobe=nprobe)
         _check_scoring(impute, normalise)
         threads(num_threads)
