@@ -112,6 +112,19 @@ def test_products_about_the_border_of_16_bits(isa: str, value: int) -> None:
         assert kernels.maxsim_codes(zeros[:1], *one, longs(0, 3), nbits=4).tolist() == [float(score)]
 
 
+def test_rows_of_a_query_run_over_in_different_places(isa: str) -> None:
+    """Six groups of four values, levels of 127. The first row has room in each half of three groups, and none where
+    these meet; the second has it with two groups and not with three: what both share must have it everywhere."""
+    query = np.zeros((2, 24), dtype=np.int8)
+    query[0, 8:16] = 127
+    query[1] = [64, 63] * 12
+    packed, table = np.zeros((1, 12), dtype=np.uint8), np.full(16, 127, dtype=np.uint8)
+    expected = [8 * 127 * 127, 12 * 127 * 127]
+    args = (np.zeros((1, 16), dtype=np.float32), query, f32(1, 1), f32(0, 0), np.zeros(1, dtype=np.uint16), packed)
+    got = kernels.maxsim_codes(*args, None, None, longs(0, 1), nbits=4, level_table=table)
+    assert got.tolist() == [float(sum(expected))]
+
+
 def test_scan_cells_of_few(isa: str) -> None:
     one = celled(n=3, dim=5, lengths=[1], p=1)  # K = 1, one token
     assert same(kernels.scan_cells(**one), twin(kernels.scan_cells, **one))

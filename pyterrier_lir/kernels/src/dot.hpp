@@ -90,15 +90,17 @@ inline bool have_room(const std::int8_t* values, int size, int largest) {
 }
 
 // How many groups of `size` values of a query's row have room in 16 bits together, from any multiple of them on. Most
-// queries have it for a whole row: few of their values are near 127, and half of them are negative.
+// queries have it for a whole row: few of their values are near 127, and half of them are negative. Powers of two (or
+// more than the row has), so that what has room with many groups has it with fewer, which other rows may need.
 inline int groups_in_16_bits(const std::int8_t* row, int dim, int size, int largest) {
-    int depth = (dim + size - 1) / size;
+    int depth = 1;
+    while (depth * size < dim) depth *= 2;
     const auto fits = [&](int length) {
         for (int k = 0; k < dim; k += length)
             if (!have_room(row + k, std::min(length, dim - k), largest)) return false;
         return true;
     };
-    while (depth > 1 && !fits(depth * size)) depth = (depth + 1) / 2;
+    while (depth > 1 && !fits(depth * size)) depth /= 2;
     return depth;
 }
 
