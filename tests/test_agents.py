@@ -371,3 +371,8 @@ def test_serving_says_what_is_wrong(index, tmp_path, capsys):
     missing = ["mcp", str(index.path), "--model", "toy", "--texts", str(tmp_path / "no.jsonl")]
     assert main(missing) == 2
     assert "no.jsonl" in capsys.readouterr().err
+
+
+def test_only_a_tool_is_served():
+    with pytest.raises(ValueError, match=r"tool is 3; expected a SearchTool\. Make one of your pipeline"):
+        lir.agents.mcp_server(3)

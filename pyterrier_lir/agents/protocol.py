@@ -15,7 +15,7 @@ def mcp_server(tool: SearchTool, *, name: str = "pyterrier-lir") -> MCPServer:
     """A server with one tool; ``mcp_server(tool).run()`` serves it over standard input and output.
 
     What the tool refuses (a used-up budget, a blank query) is a tool error, with a message that the model can read. The
-    command line serves an index: ``python -m pyterrier_lir serve --index my.lir --texts documents.jsonl``.
+    command line serves an index: ``python -m pyterrier_lir mcp my.lir --texts documents.jsonl``.
 
     Args:
         tool: Its name, description and limits are those of the server's tool. Its log is that of all clients.
@@ -23,7 +23,12 @@ def mcp_server(tool: SearchTool, *, name: str = "pyterrier-lir") -> MCPServer:
 
     Raises:
         ImportError: If mcp 2 or later is not installed.
+        ValueError: If it is given something else than a tool.
     """
+    if not isinstance(tool, SearchTool):
+        raise ValueError(
+            f"tool is {tool!r:.60}; expected a SearchTool. Make one of your pipeline: lir.agents.SearchTool(pipeline)."
+        )
     try:
         from mcp.server.mcpserver import MCPServer
         from mcp.server.mcpserver.exceptions import ToolError
