@@ -332,7 +332,8 @@ def test_what_is_written(index, topics):
     )  # fmt: skip
     encoder = FdeEncoder(fde(d_proj=8, reps=4), DIM, index.store.center, 1)
     found = vectors.read("flat", Encodings(index.store, list(index.store.parts()), encoder), folder)
-    assert found.vectors.dtype == np.float16
-    assert found.vectors.shape == (sum(len(d["doc_embs"]) > 0 for d in index.get_corpus_iter()), 4 * 8 * 8)
-    assert found.folder.meta["numpy"] == np.__version__
-    assert set(found.folder.meta["source"]) == {*index.store.everything, "matrices"}
+    (matrix,) = found.matrices
+    assert matrix.dtype == np.float16
+    assert matrix.shape == (sum(len(d["doc_embs"]) > 0 for d in index.get_corpus_iter()), 4 * 8 * 8)
+    assert folder.meta["numpy"] == np.__version__
+    assert set(folder.meta["source"]) == {*index.store.everything, "matrices"}

@@ -171,8 +171,9 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path):
         ([], []),
         ([5], [range(0, 1)]),
         ([8] * 4, [range(0, 4)]),
-        ([8] * 7, [range(0, 4), range(4, 6), range(6, 7)]),  # 7 = 4 + 2 + 1
-        ([1000, 10, 10, 10], [range(0, 1), range(1, 3), range(3, 4)]),
+        ([8] * 5, [range(0, 4), range(4, 5)]),  # 32 is 4 times 8,
+        ([8] * 6, [range(0, 6)]),  # but not of 16
+        ([1000, 10, 10, 10], [range(0, 1), range(1, 4)]),
         ([10, 10, 10, 1000], [range(0, 4)]),
     ],
 )

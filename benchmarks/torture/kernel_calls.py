@@ -196,9 +196,9 @@ THREADED: dict[str, Callable[[Draw], Arguments]] = {
     "score_triples": _triples,
     "encode_fde": _fde,
     "inner_products": lambda d: {
-        "vector": d.floats(d.dim),
-        "rows": d.floats(d.tokens, d.dim, dtype=np.float16),
-        "numbers": d.one((None, d.whole(0, d.tokens, d.upto(0, 9) if d.tokens else 0, dtype=np.int64))),
+        "vectors": d.floats(d.upto(0, 5), d.dim),
+        "parts": [d.floats(d.tokens, d.dim, dtype=np.float16), d.floats(d.docs, d.dim, dtype=np.float16)],
+        "numbers": d.one((None, d.whole(0, d.tokens + d.docs, 0 if d.tokens + d.docs == 0 else 9, dtype=np.int64))),
     },
 }
 CALLS: dict[str, Callable[[Draw], Arguments]] = {

@@ -59,10 +59,10 @@ class CellTokens:
 
 
 def runs(sizes: Sequence[int]) -> list[range]:
-    """Which neighbouring segments share a structure: after a new one, those that are less than twice as large join it.
+    """Which neighbouring segments share a structure: those that are less than 4 times as large as a new one join it.
 
-    As in a merge tree, an index of n equal segments has at most log2(n) + 1 runs, and a token is sorted again at most
-    that often while segments are added.
+    As in a merge tree, an index of n equal segments has at most log4(n) + 1 runs. While they are added one by one, and
+    each time searched, a token is sorted again about once for each doubling of the index.
 
     Args:
         sizes: Tokens of each segment.
@@ -70,7 +70,7 @@ def runs(sizes: Sequence[int]) -> list[range]:
     found: list[tuple[range, int]] = []
     for i, size in enumerate(sizes):
         run = range(i, i + 1)
-        while found and found[-1][1] < 2 * size:
+        while found and found[-1][1] < 4 * size:
             before, more = found.pop()
             run, size = range(before.start, run.stop), size + more
         found.append((run, size))

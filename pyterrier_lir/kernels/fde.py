@@ -1,5 +1,7 @@
 """Fixed dimensional encodings: many vectors as one, and inner products of what comes out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -101,40 +103,47 @@ def encode_fde(
 
 
 def inner_products(
-    vector: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.float16],
+    vectors: npt.NDArray[np.float32],
+    parts: Sequence[npt.NDArray[np.float16]],
     numbers: npt.NDArray[np.int64] | None = None,
     *,
     num_threads: int = 1,
 ) -> npt.NDArray[np.float32]:
-    """Inner products of a vector with long rows: ``products[k] = <vector, rows[numbers[k]]>``.
+    """Inner products of vectors with long rows: ``products[v, k] = <vectors[v], rows[numbers[k]]>``.
 
-    Accumulated in float32 over 32 lanes, added up in a fixed order: a product depends neither on the other rows nor on
-    the number of threads. All builds with a fused multiply-add agree bit for bit.
+    Accumulated in float32 over 16 lanes, added up in a fixed order: a product depends neither on the other vectors and
+    rows nor on the number of threads. All builds with a fused multiply-add agree bit for bit.
 
     Args:
-        vector: ``(d,)``.
-        rows: ``(N, d)``, finite; may be a read-only memory map.
+        vectors: ``(n, d)``; several share what is read of the rows.
+        parts: Matrices ``(N, d)``, finite, whose rows follow each other; they may be read-only memory maps.
         numbers: ``(m,)`` rows to multiply with; ``None`` for all.
         num_threads: threads that share the rows.
 
     Returns:
-        ``(m,)``.
+        ``(n, m)``.
 
     Raises:
         ValueError: an argument has the wrong type or shape, or names rows that do not exist.
     """
-    check_array("vector", vector, 1, np.float32)
-    check_array("rows", rows, 2, np.float16)
-    if rows.shape[1] != len(vector):
-        raise ValueError(f"vector has {len(vector)} values and rows have {rows.shape[1]}, but both must have the same")
+    check_array("vectors", vectors, 2, np.float32)
+    dim = vectors.shape[1]
+    if not isinstance(parts, Sequence):
+        raise ValueError(f"parts is a {type(parts).__name__}, but must be a list of matrices")
+    for i, rows in enumerate(parts):
+        check_array(f"parts[{i}]", rows, 2, np.float16)
+        if rows.shape[1] != dim:
+            raise ValueError(
+                f"vectors have {dim} values and parts[{i}] has {rows.shape[1]}, but both must have as many"
+            )
+    count = sum(map(len, parts))
     if numbers is not None:
         check_array("numbers", numbers, 1, np.int64)
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(rows):
-            raise ValueError(f"numbers lie in {numbers.min()} to {numbers.max()}, but there are {len(rows)} rows")
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
+            raise ValueError(f"numbers lie in {numbers.min()} to {numbers.max()}, but there are {count} rows")
     check_num_threads(num_threads)
     module = active_module()
-    return module.inner_products(vector, as_bits(rows, module), numbers, num_threads)
+    return module.inner_products(vectors, [as_bits(rows, module) for rows in parts], numbers, num_threads)
 
 
 def _check_final(

@@ -64,18 +64,24 @@ class FaissVectors:
         if self.kind == "ivfpq":
             self.index.make_direct_map()
 
-    def search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
+    def search(
+        self, queries: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int
+    ) -> Iterator[Hits]:
         """As `vectors.Flat.search`, approximately: among equal products at the end of the list, FAISS chooses.
 
         Documents that a user has named are all looked at, through what the index keeps of their vectors.
 
         Args:
-            query: float32 ``(size,)``.
+            queries: float32 ``(n, size)``; one by one, as FAISS may round differently for several.
             k: How many.
             wanted: Documents to look at; None for all.
             effort: Length of the queue (at least k) or number of clusters; None for the defaults, 64 and 16.
             num_threads: Threads; FAISS searches for one query on one.
         """
+        for query in queries:
+            yield self._search(query, k, wanted, effort, num_threads)
+
+    def _search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
         if wanted is not None and wanted.named:
             rows = np.flatnonzero(wanted.has(self.docids))
             products = self._products(query, rows)

@@ -5,25 +5,23 @@ What is learned is in `lemur`, how vectors are searched in `vectors`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyterrier_lir import frames
+from pyterrier_lir.columns import Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.manifest import small_files
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import lemur, vectors
 from pyterrier_lir.retrieve.lemur import Features, Lemur, Regressed
-from pyterrier_lir.retrieve.retriever import Found
 from pyterrier_lir.retrieve.vector_retriever import Parts, VectorRetriever
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.store import Store
-    from pyterrier_lir.index.subset import Subset
 
 
 class LemurRetriever(VectorRetriever):
@@ -100,17 +98,10 @@ class LemurRetriever(VectorRetriever):
         self.stats = stats
         Lemur.of(self).check()
 
-    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
-        """Encodes one query and searches for it."""
-        parts = self.searched(store, self.derived[1])
-        clock = [time.perf_counter()]
-        encoded = self._features(store).query(query.embs, query.weights)
-        clock.append(time.perf_counter())
-        docids, scores = vectors.search(
-            parts, encoded, self.num_results, wanted, self.ef_search or self.nprobe, num_threads
-        )
-        clock.append(time.perf_counter())
-        return Found(docids, scores, (1000 * np.diff(clock)).tolist())
+    def encoded(self, store: Store, queries: Sequence[Query], num_threads: int) -> Floats:
+        """Sums of the features of queries' rows."""
+        features = self._features(store)
+        return np.stack([features.query(query.embs, query.weights) for query in queries])
 
     @property
     def derived(self) -> tuple[str, ...]:

@@ -5,26 +5,25 @@ The encoding is in `fde`, what is stored in `encodings`, how it is searched in `
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyterrier_lir import frames
+from pyterrier_lir.columns import Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import vectors
 from pyterrier_lir.retrieve.encodings import Encodings
 from pyterrier_lir.retrieve.fde import Fde, FdeEncoder
-from pyterrier_lir.retrieve.retriever import Found, Scores
+from pyterrier_lir.retrieve.retriever import Scores
 from pyterrier_lir.retrieve.vector_retriever import Parts, VectorRetriever
 
 if TYPE_CHECKING:
     from pyterrier_lir.index import files
     from pyterrier_lir.index.artifact import LirIndex
     from pyterrier_lir.index.store import Store
-    from pyterrier_lir.index.subset import Subset
 
 
 class MuveraRetriever(VectorRetriever):
@@ -126,18 +125,15 @@ class MuveraRetriever(VectorRetriever):
         self.stats = stats
         Fde.of(self).check()
 
-    def retrieve(self, store: Store, query: Query, wanted: Subset | None, num_threads: int) -> Found:
-        """Encodes one query and searches for it."""
-        parts = self.searched(store, self.derived[0])
-        clock = [time.perf_counter()]
-        encoder = self._encoder(store, num_threads)
-        (encoded,) = encoder.queries([(query.embs, query.weights)])
-        clock.append(time.perf_counter())
-        effort = self.ef_search or self.nprobe
-        docids, products = vectors.search(parts, encoded, self.num_results, wanted, effort, num_threads)
-        clock.append(time.perf_counter())
-        scores: Scores = products / np.float32(self.reps) + np.float32(encoder.shift(query))
-        return Found(docids, scores, (1000 * np.diff(clock)).tolist())
+    def encoded(self, store: Store, queries: Sequence[Query], num_threads: int) -> Floats:
+        """Fixed dimensional encodings of queries."""
+        return self._encoder(store, num_threads).queries([(query.embs, query.weights) for query in queries])
+
+    def scores(self, store: Store, query: Query, products: Floats) -> Scores:
+        """The mean over repetitions, and what centring took."""
+        shift = self._encoder(store, 1).shift(query)
+        scores: Scores = products / np.float32(self.reps) + np.float32(shift)
+        return scores
 
     @property
     def derived(self) -> tuple[str, ...]:

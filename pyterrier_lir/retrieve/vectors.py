@@ -31,6 +31,7 @@ from pyterrier_lir.retrieve import faiss_vectors
 from pyterrier_lir.retrieve.faiss_vectors import FaissVectors
 
 KINDS = ("flat", "hnsw", "pq", "ivfpq")
+PRODUCTS = 1 << 24  # of several queries in memory at once
 
 Hits = tuple[Docids, Floats]  # docids and inner products, best first
 
@@ -54,23 +55,6 @@ def check_kind(kind: str, ef_search: int | None, nprobe: int | None) -> None:
     for name, value, of in (("ef_search", ef_search, "hnsw"), ("nprobe", nprobe, "ivfpq")):
         if value is not None and kind != of:
             raise ValueError(f'{name} is {value}, but ann is {kind!r}; expected ann="{of}". Leave {name} out.')
-
-
-def search(
-    parts: Sequence[Flat | FaissVectors],
-    query: Floats,
-    k: int,
-    wanted: Subset | None,
-    effort: int | None,
-    num_threads: int,
-) -> Hits:
-    """The documents with the largest inner products in all parts; see `Flat.search`."""
-    hits = [part.search(query, k, wanted, effort, num_threads) for part in parts]
-    docids, products = (np.concatenate(side) for side in zip(*hits, strict=True))
-    if len(hits) > 1:
-        top = kernels.top_k(products, k)
-        docids, products = docids[top], products[top]
-    return docids, products
 
 
 def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_threads: int) -> None:
@@ -99,34 +83,55 @@ def read(kind: str, source: Source, folder: files.Opened) -> Flat | FaissVectors
     docids: Docids = folder.map("docids.i64", "<i8")
     if not np.array_equal(docids, source.docids):
         raise ValueError(f"{folder.path / 'docids.i64'} is damaged; expected the documents of the index. {ADVICE}")
-    return Flat(folder, source.size) if kind == "flat" else FaissVectors(kind, folder, source.size)
+    return Flat.read(folder, source.size) if kind == "flat" else FaissVectors(kind, folder, source.size)
 
 
 class Flat:
-    """All vectors, side by side."""
+    """All vectors, in matrices one after the other.
 
-    def __init__(self, folder: files.Opened, size: int) -> None:
-        self.folder = folder
-        self.docids: Docids = folder.map("docids.i64", "<i8")
+    Args:
+        docids: Of all rows, ascending.
+        matrices: float16 ``(N, size)``, of N documents each.
+    """
+
+    def __init__(self, docids: Docids, matrices: Sequence[npt.NDArray[np.float16]]) -> None:
+        self.docids = docids
+        self.matrices = matrices
+
+    @classmethod
+    def read(cls, folder: files.Opened, size: int) -> Flat:
+        """Maps one matrix from a folder."""
+        docids: Docids = folder.map("docids.i64", "<i8")
         values = folder.map("vectors.f16", "<f2")
-        if len(values) != len(self.docids) * size:
+        if len(values) != len(docids) * size:
             raise ValueError(f"{folder.path / 'vectors.f16'} does not fit; expected {size} values each. {ADVICE}")
-        self.vectors = values.reshape(len(self.docids), size)
+        return cls(docids, [values.reshape(len(docids), size)])
 
-    def search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
-        """The documents with the largest inner products; of equal ones the first.
+    @classmethod
+    def joined(cls, parts: Sequence[Flat]) -> Flat:
+        """Several as one; the matrices stay where they are."""
+        docids = np.concatenate([part.docids for part in parts])
+        return cls(docids, [matrix for part in parts for matrix in part.matrices])
+
+    def search(
+        self, queries: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int
+    ) -> Iterator[Hits]:
+        """For each query the documents with the largest inner products; of equal ones the first.
 
         Args:
-            query: float32 ``(size,)``.
+            queries: float32 ``(n, size)``; they share what is read.
             k: How many.
             wanted: Documents to look at; None for all.
             effort: Of no use here.
             num_threads: Threads; the result does not depend on it.
         """
         rows = None if wanted is None else np.flatnonzero(wanted.has(self.docids))
-        products = kernels.inner_products(query, self.vectors, rows, num_threads=num_threads)
-        top = kernels.top_k(products, k)
-        return self.docids[top if rows is None else rows[top]], products[top]
+        block = max(PRODUCTS // max(len(self.docids), 1), 1)
+        for first in range(0, len(queries), block):
+            some = queries[first : first + block]
+            for products in kernels.inner_products(some, self.matrices, rows, num_threads=num_threads):
+                top = kernels.top_k(products, k)
+                yield self.docids[top if rows is None else rows[top]], products[top]
 
 
 def _half(vectors: Floats, docids: Docids) -> npt.NDArray[np.float16]:

@@ -1,5 +1,7 @@
 """Fixed dimensional encodings in NumPy; see :mod:`pyterrier_lir.kernels.fde`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -61,17 +63,23 @@ def _cells(
 
 
 def inner_products(
-    vector: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.float16],
+    vectors: npt.NDArray[np.float32],
+    parts: Sequence[npt.NDArray[np.float16]],
     numbers: npt.NDArray[np.int64] | None,
     num_threads: int = 1,
 ) -> npt.NDArray[np.float32]:
     """Products with all rows, or those that are named, a block at a time."""
-    count = len(rows) if numbers is None else len(numbers)
-    products = np.zeros(count, dtype=np.float32)
+    starts = np.cumsum([0, *map(len, parts)])
+    numbers = np.arange(starts[-1]) if numbers is None else numbers
+    part_of = np.searchsorted(starts, numbers, side="right") - 1
+    products = np.zeros((len(vectors), len(numbers)), dtype=np.float32)
     block = 256  # rows, so that memory does not grow with them
-    for first in range(0, count, block):
-        part = slice(first, first + block)
-        # not a matrix product, whose rounding depends on where a row stands
-        products[part] = (rows[part if numbers is None else numbers[part]].astype(np.float32) * vector).sum(axis=1)
+    for part, rows in enumerate(parts):
+        places = np.flatnonzero(part_of == part)
+        for first in range(0, len(places), block):
+            some = places[first : first + block]
+            values = rows[numbers[some] - starts[part]].astype(np.float32)
+            for vector, product in zip(vectors, products, strict=True):
+                # not a matrix product, whose rounding depends on where a row stands
+                product[some] = (values * vector).sum(axis=1)
     return products

@@ -1,6 +1,8 @@
 // Fixed dimensional encodings for Python.
 #pragma once
 
+#include <vector>
+
 #include "bind.hpp"
 #include "fde.hpp"
 #include "inner_products.hpp"
@@ -39,14 +41,17 @@ Array<float> encode_fde(const Array<float>& vectors, const Array<std::int64_t>& 
     return out;
 }
 
-Array<float> inner_products(const Array<float>& vector, const Array<std::uint16_t>& rows,
+Array<float> inner_products(const Array<float>& vectors, const std::vector<Array<std::uint16_t>>& parts,
                             const std::optional<Array<std::int64_t>>& numbers, int num_threads) {
-    Array<float> products(numbers ? numbers->size() : rows.shape(0));
+    lir::LongRows rows(vectors.shape(1));
+    for (const auto& part : parts) rows.add(part.data(), part.shape(0));
+    const std::int64_t count = numbers ? numbers->size() : rows.count();
+    Array<float> products({vectors.shape(0), py::ssize_t(count)});
     float* product_data = products.mutable_data();
     {
         py::gil_scoped_release release;
-        lir::inner_products(vector.data(), rows.data(), rows.shape(1), numbers ? numbers->data() : nullptr,
-                            products.size(), num_threads, product_data);
+        lir::inner_products(vectors.data(), vectors.shape(0), rows, numbers ? numbers->data() : nullptr, count,
+                            num_threads, product_data);
     }
     return products;
 }
@@ -54,7 +59,7 @@ Array<float> inner_products(const Array<float>& vector, const Array<std::uint16_
 inline void define_all(py::module_& m) {
     define(m, "encode_fde", &encode_fde, "vectors", "starts", "ends", "weights", "planes", "thresholds", "projections",
            "places", "signs", "size", "mean", "fill", "num_threads");
-    define(m, "inner_products", &inner_products, "vector", "rows", "numbers", "num_threads");
+    define(m, "inner_products", &inner_products, "vectors", "parts", "numbers", "num_threads");
 }
 
 }  // namespace bind_fde
