@@ -1,5 +1,7 @@
 """MUVERA: search with its encodings, what its parameters do, and what is refused."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -123,6 +125,38 @@ def test_equal_scores_are_in_index_order(tmp_path):
     query = frame([clustered(4, seed=9)])
     assert muvera(query)["docno"].tolist() == [f"d{i}" for i in range(30)]
     assert (muvera % 7).compile()(query)["docno"].tolist() == [f"d{i}" for i in range(7)]
+
+
+@pytest.mark.parametrize("method", ["muvera", "lemur"])
+def test_segments_and_queries_together_are_as_each_alone(tmp_path, monkeypatch, method):
+    docs = list(documents(100, longest=12))
+    many = build(tmp_path / "many", docs[:50])
+    for first in range(50, 100, 5):
+        many.add(docs[first : first + 5], verbose=False)
+    many.delete([docs[i]["docno"] for i in (0, 51, 52, 99)])
+    assert len(many.store.segments) == 11
+    shutil.copytree(tmp_path / "many", tmp_path / "one")
+    one = lir.LirIndex(tmp_path / "one")
+    one.compact()
+    options = {"k_sim": 3, "d_proj": 8, "reps": 4, "center": False} if method == "muvera" else {"tokens": 64, "epochs": 1}
+    topics = frame([clustered(n, seed=n) for n in range(1, 8)])
+
+    def found(index, topics=topics, **more):
+        return getattr(index, method)(num_results=9, **options, **more)(topics)
+
+    expected = found(many)
+    assert expected.groupby("qid").size().tolist() == [9] * 7
+    if method == "muvera":  # LEMUR learns from the first segment
+        pd.testing.assert_frame_equal(found(one), expected)
+    alone = pd.concat([found(many, topics[i : i + 1]) for i in range(7)], ignore_index=True)
+    pd.testing.assert_frame_equal(alone, expected)
+    some = [doc["docno"] for doc in (*docs[45:51], *docs[53:60])]
+    within = found(many, docnos=some)
+    monkeypatch.setattr("pyterrier_lir.retrieve.vectors.PRODUCTS", 200)  # two queries' products
+    monkeypatch.setattr("pyterrier_lir.retrieve.vector_retriever.TOGETHER", 3)
+    for num_threads in (1, 2):
+        pd.testing.assert_frame_equal(found(many, num_threads=num_threads), expected)
+        pd.testing.assert_frame_equal(found(many, docnos=some, num_threads=num_threads), within)
 
 
 @pytest.mark.parametrize("ann", ["hnsw", "pq", "ivfpq"])
