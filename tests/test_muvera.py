@@ -138,7 +138,10 @@ def test_segments_and_queries_together_are_as_each_alone(tmp_path, monkeypatch, 
     shutil.copytree(tmp_path / "many", tmp_path / "one")
     one = lir.LirIndex(tmp_path / "one")
     one.compact()
-    options = {"k_sim": 3, "d_proj": 8, "reps": 4, "center": False} if method == "muvera" else {"tokens": 64, "epochs": 1}
+    options = {
+        "muvera": {"k_sim": 3, "d_proj": 8, "reps": 4, "center": False},
+        "lemur": {"tokens": 64, "epochs": 1},
+    }[method]
     topics = frame([clustered(n, seed=n) for n in range(1, 8)])
 
     def found(index, topics=topics, **more):

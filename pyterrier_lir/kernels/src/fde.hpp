@@ -14,6 +14,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "maxsim.hpp"
@@ -53,17 +54,17 @@ struct FdeLanes {
     std::deque<QueryLanes> projections;
 };
 
-// Products of a matrix's rows with lanes.
+// Products of rows, wherever they lie, with lanes.
 class Multiplier {
    public:
-    explicit Multiplier(int dim) : dim_(dim), batch_(dim), products_(kTile * 2 * kLanes) {}
+    explicit Multiplier(int dim) : batch_(dim), products_(kTile * 2 * kLanes) {}
 
-    // Calls use(row, v, product) for each row and each vector v of lanes.
-    template <typename Use>
-    void multiply(const float* rows, std::int64_t count, const QueryLanes& lanes, const Use& use) {
+    // Calls use(number, v, product) for each row and each vector v of lanes; row(number) is where it lies.
+    template <typename Row, typename Use>
+    void multiply(std::int64_t count, const QueryLanes& lanes, const Row& row, const Use& use) {
         for (std::int64_t start = 0; start < count; start += batch_.rows()) {
             const int size = int(std::min<std::int64_t>(batch_.rows(), count - start));
-            batch_.fill(rows + start * dim_, size);
+            for (int r = 0; r < size; ++r) batch_.set(r, row(start + r));
             for (int v = 0; v < lanes.vectors(); v += 2) {
                 if (lanes.block_vectors(v) == 2)
                     block<2>(start, size, lanes, v, use);
@@ -77,14 +78,14 @@ class Multiplier {
     template <int V, typename Use>
     void block(std::int64_t start, int size, const QueryLanes& lanes, int first_vector, const Use& use) {
         for (int first = 0; first < size; first += kTile) {
-            batch_.template products<V>(first, lanes.block(first_vector), products_.data());
-            for (int r = 0; r < std::min(kTile, size - first); ++r)
+            const int rows = std::min(kTile, size - first);
+            batch_.template products<V>(first, lanes.block(first_vector), products_.data(), rows);
+            for (int r = 0; r < rows; ++r)
                 for (int v = 0; v < V; ++v)
                     use(start + first + r, first_vector + v, load(products_.data() + (r * V + v) * kLanes));
         }
     }
 
-    int dim_;
     Batch<float> batch_;
     Buffer<float> products_;
 };
@@ -93,16 +94,17 @@ class Multiplier {
 class SimHash {
    public:
     SimHash(const Fde& fde, const FdeLanes& lanes, std::int64_t longest)
-        : bits_(fde.bits), lanes_(lanes), words_(std::size_t(lanes.planes.vectors()) * kLanes / 32 + 2) {
+        : dim_(fde.dim), bits_(fde.bits), lanes_(lanes), words_(std::size_t(lanes.planes.vectors()) * kLanes / 32 + 2) {
         hashes_.reserve(std::size_t(longest) * words_);
     }
 
     void compute(Multiplier& multiplier, const float* vectors, std::int64_t count) {
         hashes_.assign(std::size_t(count) * words_, 0);
-        multiplier.multiply(vectors, count, lanes_.planes, [this](std::int64_t row, int v, vfloat product) {
+        const auto row = [&](std::int64_t t) { return vectors + t * dim_; };
+        multiplier.multiply(count, lanes_.planes, row, [this](std::int64_t t, int v, vfloat product) {
             const int bit = v * kLanes;
             const unsigned above = lane_bits(product > load(lanes_.thresholds.data() + bit));
-            hashes_[std::size_t(row) * words_ + bit / 32] |= std::uint32_t(above) << bit % 32;
+            hashes_[std::size_t(t) * words_ + bit / 32] |= std::uint32_t(above) << bit % 32;
         });
     }
 
@@ -114,7 +116,7 @@ class SimHash {
     }
 
    private:
-    int bits_;
+    int dim_, bits_;
     const FdeLanes& lanes_;
     std::size_t words_;
     std::vector<std::uint32_t> hashes_;
@@ -153,11 +155,13 @@ class FdeWorker {
    public:
     FdeWorker(const Fde& fde, const FdeLanes& lanes, std::int64_t longest)
         : fde_(fde), lanes_(lanes), multiplier_(fde.dim), hash_(fde, lanes, longest),
-          row_of_(std::size_t(fde.cells())), vector_row_(std::size_t(longest)), order_(std::size_t(longest)),
-          rows_(std::size_t(std::min(fde.cells(), 2 * longest)) * std::size_t(fde.dim)),  // one for each cell at most
-          nearest_(fde.fill ? std::size_t(fde.cells()) : 0) {
-        const std::size_t rows = std::size_t(std::min(fde.cells(), 2 * longest));
-        cells_.reserve(rows);
+          ends_(std::size_t(fde.cells())), row_of_(std::size_t(fde.cells())),
+          nearest_(fde.fill ? std::size_t(fde.cells()) : 0), cell_of_(std::size_t(longest)),
+          order_(std::size_t(longest)), sums_(std::size_t(std::min(fde.cells(), longest)) * std::size_t(fde.dim)) {
+        if (fde.fill && longest >= kStep) throw std::invalid_argument("a document has 2^27 vectors or more");
+        const auto rows = std::size_t(std::min(fde.cells(), 2 * longest));
+        rows_.reserve(rows);
+        cells_.reserve(std::size_t(std::min(fde.cells(), longest)));
         if (fde.projections) projected_.reserve(rows * std::size_t(lanes.projections[0].vectors()) * kLanes);
     }
 
@@ -167,100 +171,108 @@ class FdeWorker {
         if (count == 0) return;
         hash_.compute(multiplier_, vectors, count);
         for (int rep = 0; rep < fde_.reps; ++rep) {
-            gather(rep, count);
+            gather(rep, std::int32_t(count));
             add_up(vectors, weights);
-            if (fde_.fill) fill(rep, vectors);
+            if (fde_.fill) fill(vectors);
             project(rep);
             write(rep, out);
         }
     }
 
    private:
-    // A cell with vectors: the number of the first one, and how many there are; `alone` is the row of only the first.
+    static constexpr std::uint32_t kStep = 1u << 27;  // a bit of distance outweighs any vector's number
+    static constexpr std::uint32_t kEmpty = 30 * kStep;  // more than any distance: a cell's number has 24 bits at most
+
+    // A cell with vectors: those of order_ from `begin` on; `alone` is the row of only the first of them, or -1.
     struct Cell {
-        std::int32_t first, count, end;
+        std::int32_t begin, count;
         int alone;
     };
 
-    float* row(int number) { return rows_.data() + std::size_t(number) * std::size_t(fde_.dim); }
-
-    // The cells with vectors, each with a row; and the vectors in order_, cell after cell, in order.
-    void gather(int rep, std::int64_t count) {
-        cells_.clear();
-        std::fill(row_of_.begin(), row_of_.end(), -1);
+    // The cells with vectors, which have the first rows; and the vectors in order_, cell after cell, in order.
+    void gather(int rep, std::int32_t count) {
+        std::fill(ends_.begin(), ends_.end(), 0);
         for (std::int32_t t = 0; t < count; ++t) {
-            int& row = row_of_[hash_.cell(t, rep)];
-            if (row < 0) {
-                row = int(cells_.size());
-                cells_.push_back({t, 0, 0, -1});
-            }
-            vector_row_[std::size_t(t)] = row;
-            ++cells_[std::size_t(row)].count;
+            cell_of_[std::size_t(t)] = hash_.cell(t, rep);
+            ++ends_[cell_of_[std::size_t(t)]];
         }
-        std::int32_t end = 0;
-        for (Cell& cell : cells_) {
-            cell.end = end;
-            end += cell.count;
+        cells_.clear();
+        std::int32_t begin = 0;
+        for (std::size_t c = 0; c < ends_.size(); ++c) {
+            const std::int32_t size = ends_[c];
+            row_of_[c] = size > 0 ? int(cells_.size()) : -1;
+            if (size > 0) cells_.push_back({begin, size, -1});
+            ends_[c] = begin;  // for now, where its next vector goes
+            begin += size;
         }
-        for (std::int32_t t = 0; t < count; ++t)
-            order_[std::size_t(cells_[std::size_t(vector_row_[std::size_t(t)])].end++)] = t;
-        num_rows_ = int(cells_.size());
+        for (std::int32_t t = 0; t < count; ++t) order_[std::size_t(ends_[cell_of_[std::size_t(t)]]++)] = t;
     }
 
+    // The row of each cell with vectors: their sum or mean, or the only one of them where it lies.
     void add_up(const float* vectors, const float* weights) {
-        for (int r = 0; r < int(cells_.size()); ++r) {
-            Cell& cell = cells_[std::size_t(r)];
-            const std::int32_t* numbers = order_.data() + cell.end - cell.count;
+        rows_.clear();
+        float* next = sums_.data();
+        for (Cell& cell : cells_) {
+            const std::int32_t* numbers = order_.data() + cell.begin;
+            if (cell.count == 1) cell.alone = int(rows_.size());
+            if (cell.count == 1 && weights == nullptr) {
+                rows_.push_back(vectors + std::int64_t(numbers[0]) * fde_.dim);
+                continue;
+            }
             const float scale = fde_.mean ? 1.0f / float(cell.count) : 1.0f;
             const auto sum = weights ? sum_vectors<true> : sum_vectors<false>;
-            sum(vectors, weights, numbers, cell.count, scale, fde_.dim, row(r));
-            if (cell.count == 1) cell.alone = r;
+            sum(vectors, weights, numbers, cell.count, scale, fde_.dim, next);
+            rows_.push_back(next);
+            next += fde_.dim;
         }
     }
 
-    void fill(int rep, const float* vectors) {
-        constexpr std::uint64_t kStep = std::uint64_t(1) << 32;  // a bit of distance outweighs any vector's number
+    // Each empty cell gets the row of one vector: distances and numbers as one, which the smallest of two decides.
+    void fill(const float* vectors) {
         const std::size_t cells = row_of_.size();
         for (std::size_t c = 0; c < cells; ++c)
-            nearest_[c] = row_of_[c] < 0 ? 64 * kStep : std::uint64_t(cells_[std::size_t(row_of_[c])].first);
+            nearest_[c] = row_of_[c] < 0 ? kEmpty : std::uint32_t(first_of(cells_[std::size_t(row_of_[c])]));
         for (std::size_t bit = 1; bit < cells; bit *= 2)
-            for (std::size_t c = 0; c < cells; ++c) {
-                if (c & bit) continue;
-                const std::uint64_t without = nearest_[c], with = nearest_[c | bit];
-                nearest_[c] = std::min(without, with + kStep);
-                nearest_[c | bit] = std::min(with, without + kStep);
-            }
+            for (std::size_t begin = 0; begin < cells; begin += 2 * bit)
+                for (std::size_t c = begin; c < begin + bit; ++c) {
+                    const std::uint32_t without = nearest_[c], with = nearest_[c + bit];
+                    nearest_[c] = std::min(without, with + kStep);
+                    nearest_[c + bit] = std::min(with, without + kStep);
+                }
         for (std::size_t c = 0; c < cells; ++c) {
-            if (row_of_[c] >= 0) continue;
-            const std::int64_t first = std::int64_t(nearest_[c] % kStep);
-            Cell& cell = cells_[std::size_t(row_of_[hash_.cell(first, rep)])];
+            if (nearest_[c] < kStep) continue;  // it has vectors
+            const std::uint32_t first = nearest_[c] % kStep;
+            Cell& cell = cells_[std::size_t(row_of_[cell_of_[first]])];
             if (cell.alone < 0) {
-                cell.alone = num_rows_++;
-                std::copy_n(vectors + first * fde_.dim, fde_.dim, row(cell.alone));
+                cell.alone = int(rows_.size());
+                rows_.push_back(vectors + std::int64_t(first) * fde_.dim);
             }
             row_of_[c] = cell.alone;
         }
     }
 
+    std::int32_t first_of(const Cell& cell) const { return order_[std::size_t(cell.begin)]; }
+
     void project(int rep) {
         if (!fde_.projections) return;
         const QueryLanes& lanes = lanes_.projections[std::size_t(rep)];
         const std::size_t stride = std::size_t(lanes.vectors()) * kLanes;
-        projected_.resize(std::size_t(num_rows_) * stride);
-        multiplier_.multiply(rows_.data(), num_rows_, lanes, [&](std::int64_t row, int v, vfloat product) {
-            store(projected_.data() + std::size_t(row) * stride + std::size_t(v) * kLanes, product);
+        projected_.resize(rows_.size() * stride);
+        const auto row = [this](std::int64_t r) { return rows_[std::size_t(r)]; };
+        multiplier_.multiply(std::int64_t(rows_.size()), lanes, row, [&](std::int64_t r, int v, vfloat product) {
+            store(projected_.data() + std::size_t(r) * stride + std::size_t(v) * kLanes, product);
         });
     }
 
     void write(int rep, float* out) const {
-        const int stride = fde_.projections ? lanes_.projections[std::size_t(rep)].vectors() * kLanes : fde_.dim;
-        const float* values = fde_.projections ? projected_.data() : rows_.data();
+        const std::size_t stride = fde_.projections ? lanes_.projections[std::size_t(rep)].vectors() * kLanes : 0;
         for (std::size_t c = 0; c < row_of_.size(); ++c) {
             if (row_of_[c] < 0) continue;
-            const float* from = values + std::size_t(row_of_[c]) * stride;
+            const auto r = std::size_t(row_of_[c]);
+            const float* from = fde_.projections ? projected_.data() + r * stride : rows_[r];
             const std::size_t place = (std::size_t(rep) * row_of_.size() + c) * fde_.width;
             if (!fde_.places) {
-                std::copy_n(from, fde_.width, out + place);
+                widen(from, fde_.width, out + place);
                 continue;
             }
             for (int k = 0; k < fde_.width; ++k) out[fde_.places[place + k]] += fde_.signs[place + k] * from[k];
@@ -271,14 +283,15 @@ class FdeWorker {
     const FdeLanes& lanes_;
     Multiplier multiplier_;
     SimHash hash_;
+    std::vector<std::int32_t> ends_;
     std::vector<int> row_of_;  // of each cell; -1: none
-    std::vector<int> vector_row_;
+    std::vector<std::uint32_t> nearest_;  // distance and number of each cell's nearest vector
+    std::vector<std::uint32_t> cell_of_;  // of each vector
     std::vector<std::int32_t> order_;
-    std::vector<Cell> cells_;  // whose sums are the first rows; vectors that fill cells follow
-    int num_rows_ = 0;
-    Buffer<float> rows_;
+    std::vector<Cell> cells_;
+    std::vector<const float*> rows_;  // of the cells with vectors, then of vectors that fill cells
+    Buffer<float> sums_;
     std::vector<float> projected_;
-    std::vector<std::uint64_t> nearest_;  // distance and number of each cell's nearest vector
 };
 
 // out[k * fde.size ..]: the encoding of document k

@@ -50,8 +50,9 @@ template <int R, int V>
 inline void add_pieces(const float* const* vectors, const std::uint16_t* const* rows, std::int64_t size,
                        vfloat (&sums)[R][V][kSumVectors]) {
     for (std::int64_t k = 0; k < size; k += kSums) {
+        const std::int64_t later = std::min(k + kFetched, size - 1);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) __builtin_prefetch(rows[r] + k + kFetched, 0, 2);
+        for (int r = 0; r < R; ++r) __builtin_prefetch(rows[r] + later, 0, 2);
 #pragma GCC unroll 8
         for (int part = 0; part < kSumVectors; ++part) {
             vfloat row[R];

@@ -58,7 +58,12 @@ class QueryLanes {
     Buffer<float> values_;
 };
 
-inline void widen(const float* from, int size, float* to) { std::memcpy(to, from, std::size_t(size) * sizeof(float)); }
+// Few numbers: here, for the call of a library takes longer.
+inline void widen(const float* from, int size, float* to) {
+    int k = 0;
+    for (; k + kLanes <= size; k += kLanes) store(to + k, load(from + k));
+    for (; k < size; ++k) to[k] = from[k];
+}
 
 inline void widen(const std::uint16_t* from, int size, float* to) {
     int k = 0;
@@ -70,14 +75,16 @@ inline void widen(const std::uint16_t* from, int size, float* to) {
     }
 }
 
-// Adds to similarities[token][row] the products of `depth` dimensions, for kTile tokens and V vectors of rows.
+// Adds to similarities[token][row] the products of `depth` dimensions, or puts them there, for kTile tokens and V vectors
+// of rows; where only some of the tokens are wanted, those after them may be left out.
 template <int V>
-void add_products(const float* tokens, const float* query, int depth, float* similarities, int stride) {
+void add_products(const float* tokens, const float* query, int depth, float* similarities, int stride, bool put,
+                  int wanted = kTile) {
     constexpr int R = std::min(kTile, kAccumulators / V);
-    for (int first = 0; first < kTile; first += R, tokens += R * kDepth, similarities += std::size_t(R) * stride) {
+    for (int first = 0; first < wanted; first += R, tokens += R * kDepth, similarities += std::size_t(R) * stride) {
         vfloat sum[R][V];
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v) sum[r][v] = load(similarities + r * stride + v * kLanes);
+            for (int v = 0; v < V; ++v) sum[r][v] = put ? vfloat{} : load(similarities + r * stride + v * kLanes);
         for (int k = 0; k < depth; ++k) {
             vfloat q[V];
             for (int v = 0; v < V; ++v) q[v] = load(query + (std::size_t(k) * V + v) * kLanes);
@@ -123,7 +130,6 @@ class MaxSimWorker {
 
    private:
     void finish_tile(float* scores) {
-        std::fill_n(similarities_.data(), std::size_t(kTile) * stride_, 0.0f);
         for (int k = 0; k < dim_; k += kDepth) {
             const int depth = std::min(kDepth, dim_ - k);
             for (int r = 0; r < filled_; ++r) widen(token_[r] + k, depth, scratch_.data() + r * kDepth);
@@ -132,9 +138,9 @@ class MaxSimWorker {
                 const float* block = query_.block(v) + std::size_t(k) * width * kLanes;
                 float* similarities = similarities_.data() + v * kLanes;
                 if (width == 2)
-                    add_products<2>(scratch_.data(), block, depth, similarities, stride_);
+                    add_products<2>(scratch_.data(), block, depth, similarities, stride_, k == 0);
                 else
-                    add_products<1>(scratch_.data(), block, depth, similarities, stride_);
+                    add_products<1>(scratch_.data(), block, depth, similarities, stride_, k == 0);
             }
         }
         for (int r = 0; r < filled_; ++r) {

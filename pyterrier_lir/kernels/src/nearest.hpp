@@ -33,21 +33,25 @@ class Batch {
     int rows() const { return rows_; }
 
     void fill(const Number* from, int rows) {
+        for (int r = 0; r < rows; ++r) set(r, from + std::int64_t(r) * dim_);
+    }
+
+    void set(int row, const Number* from) {
         for (int piece = 0; piece < depths_; ++piece) {
             const int first = piece * kDepth, depth = std::min(kDepth, dim_ - first);
-            float* to = values_.data() + std::size_t(piece) * rows_ * kDepth;
-            for (int r = 0; r < rows; ++r) widen(from + std::int64_t(r) * dim_ + first, depth, to + r * kDepth);
+            widen(from + first, depth, values_.data() + (std::size_t(piece) * rows_ + row) * kDepth);
         }
     }
 
-    // products[r][lane] = <row first + r, centroid of the lane>, for kTile rows and V vectors of centroids
+    // products[r][lane] = <row first + r, centroid of the lane>, for kTile rows (or at least those that are wanted) and V
+    // vectors of centroids
     template <int V>
-    void products(int first, const float* centroids, float* products) const {
-        std::fill_n(products, kTile * V * kLanes, 0.0f);
+    void products(int first, const float* centroids, float* products, int wanted = kTile) const {
         for (int piece = 0; piece < depths_; ++piece) {
             const int depth = std::min(kDepth, dim_ - piece * kDepth);
             const float* rows = values_.data() + (std::size_t(piece) * rows_ + first) * kDepth;
-            add_products<V>(rows, centroids + std::size_t(piece) * kDepth * V * kLanes, depth, products, V * kLanes);
+            add_products<V>(rows, centroids + std::size_t(piece) * kDepth * V * kLanes, depth, products, V * kLanes,
+                            piece == 0, wanted);
         }
     }
 

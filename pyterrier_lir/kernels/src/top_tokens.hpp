@@ -84,7 +84,6 @@ class ExactSimilarities {
 
     // similarities[r * lanes() + row] of at most kTile tokens. Returns a token that cannot be scored, or -1.
     std::int64_t compute(std::int64_t first, int size, float* similarities) {
-        std::fill_n(similarities, std::size_t(kTile) * lanes(), 0.0f);
         for (int k = 0; k < dim_; k += kDepth) {
             const int depth = std::min(kDepth, dim_ - k);
             for (int r = 0; r < size; ++r)
@@ -93,9 +92,9 @@ class ExactSimilarities {
                 const int width = query_.block_vectors(v);
                 const float* block = query_.block(v) + std::size_t(k) * width * kLanes;
                 if (width == 2)
-                    add_products<2>(scratch_.data(), block, depth, similarities + v * kLanes, lanes());
+                    add_products<2>(scratch_.data(), block, depth, similarities + v * kLanes, lanes(), k == 0);
                 else
-                    add_products<1>(scratch_.data(), block, depth, similarities + v * kLanes, lanes());
+                    add_products<1>(scratch_.data(), block, depth, similarities + v * kLanes, lanes(), k == 0);
             }
         }
         return -1;
