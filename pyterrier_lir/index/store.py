@@ -131,9 +131,9 @@ class Store:
             raise ValueError(
                 f"docids lie in {docids.min()} to {docids.max()}, but {self.path} has {len(self)}. {files.ADVICE}"
             )
-        distinct, places = np.unique(docids, return_inverse=True)  # queries of a frame share documents
-        names = [self.docno(docid) for docid in distinct.tolist()]
-        return [names[place] for place in places.tolist()]
+        asked = docids.tolist()
+        names = {docid: self.docno(docid) for docid in set(asked)}  # queries of a frame share documents
+        return [names[docid] for docid in asked]
 
     def document(self, docid: int) -> tuple[Floats, Ints | None]:
         """Token vectors, float32 ``(m, dim)``, and token ids of a document."""
