@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -38,8 +37,8 @@ inline float score_of_key(std::uint64_t key) {
 
 // The p best centroids of each column, best first, ties by number.
 //
-// The p-th largest of the maxima over blocks of centroids is a bound that at least p centroids reach; all of the best
-// ones reach it too, and lie in blocks whose maximum does. So most blocks are read once, to find their maxima.
+// A score that the maxima of p blocks of centroids reach is a bound: at least p centroids reach it, so all of the best
+// ones do, and lie in such blocks. So most blocks are read once, to find their maxima.
 class TopCells {
    public:
     TopCells(const float* scores, std::int64_t num_centroids, int rows, int columns, int p)
@@ -47,16 +46,16 @@ class TopCells {
           num_centroids_(num_centroids),
           columns_(columns),
           p_(p),
-          block_(std::clamp<std::int64_t>(num_centroids / std::max(128, 4 * p), 4, 128)),
+          block_(std::clamp<std::int64_t>(num_centroids / std::max(128, 8 * p), 4, 128)),
           num_blocks_((num_centroids + block_ - 1) / block_),
           maxima_(std::size_t(num_blocks_) * columns),
           bounds_(std::size_t(columns)),
           found_(static_cast<std::size_t>(rows)) {
         for (std::int64_t b = 0; b < num_blocks_; ++b) find_maxima(b);
         for (auto& found : found_) found.reserve(2 * std::size_t(p));
+        for (int column = 0; column < columns; column += kLanes) find_bounds(column);
         // Nothing reaches NaN: columns of no row are never looked at.
-        std::fill_n(bounds_.data(), columns, std::numeric_limits<float>::quiet_NaN());
-        for (int row = 0; row < rows; ++row) bounds_.data()[row] = lower_bound(row);
+        std::fill(bounds_.data() + rows, bounds_.data() + columns, std::numeric_limits<float>::quiet_NaN());
         for (std::int64_t b = 0; b < num_blocks_; ++b) collect(b);
     }
 
@@ -69,30 +68,50 @@ class TopCells {
     }
 
    private:
+    static constexpr int kSteps = 10;  // to a thousandth of the range of scores
+
     std::int64_t block_end(std::int64_t b) const { return std::min(num_centroids_, (b + 1) * block_); }
+
+    // Those of neighbouring blocks lie side by side, a vector of columns each.
+    float* maxima(std::int64_t b, int column) { return maxima_.data() + column * num_blocks_ + b * kLanes; }
 
     void find_maxima(std::int64_t b) {
         for (int column = 0; column < columns_; column += kLanes) {
             vfloat largest = splat(-std::numeric_limits<float>::infinity());
             for (std::int64_t c = b * block_; c < block_end(b); ++c)
                 largest = maximum(load(scores_ + c * columns_ + column), largest);
-            store(maxima_.data() + b * columns_ + column, largest);
+            store(maxima(b, column), largest);
         }
     }
 
-    float lower_bound(int column) {
-        if (num_blocks_ < p_) return -std::numeric_limits<float>::infinity();
-        sorted_.clear();
-        for (std::int64_t b = 0; b < num_blocks_; ++b) sorted_.push_back(maxima_.data()[b * columns_ + column]);
-        std::nth_element(sorted_.begin(), sorted_.begin() + (p_ - 1), sorted_.end(), std::greater<float>());
-        return sorted_[std::size_t(p_ - 1)];
+    // Bisects between the smallest and the largest of the maxima; what is left is as good a bound, if a little lower.
+    void find_bounds(int column) {
+        constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        vfloat bound = splat(-kInfinity), above = bound;
+        if (num_blocks_ >= p_) {
+            bound = splat(kInfinity);
+            for (std::int64_t b = 0; b < num_blocks_; ++b) {
+                const vfloat largest = load(maxima(b, column));
+                above = maximum(largest, above);
+                bound = largest < bound ? largest : bound;
+            }
+            for (int step = 0; step < kSteps; ++step) {
+                const vfloat middle = bound + (above - bound) * splat(0.5f);
+                vint reached = {};
+                for (std::int64_t b = 0; b < num_blocks_; ++b)
+                    reached -= load(maxima(b, column)) >= middle;  // true is -1
+                bound = reached >= splat(p_) ? middle : bound;
+                above = reached >= splat(p_) ? above : middle;
+            }
+        }
+        store(bounds_.data() + column, bound);
     }
 
     // Centroids of a block that reach the bound of a column.
     void collect(std::int64_t b) {
         for (int column = 0; column < columns_; column += kLanes) {
             const vfloat bound = load(bounds_.data() + column);
-            if (lane_bits(load(maxima_.data() + b * columns_ + column) >= bound) == 0) continue;
+            if (lane_bits(load(maxima(b, column)) >= bound) == 0) continue;
             for (std::int64_t c = b * block_; c < block_end(b); ++c) {
                 const float* scores = scores_ + c * columns_ + column;
                 for (unsigned good = lane_bits(load(scores) >= bound); good != 0; good &= good - 1) {
@@ -108,7 +127,6 @@ class TopCells {
     int columns_, p_;
     std::int64_t block_, num_blocks_;
     Buffer<float> maxima_, bounds_;
-    std::vector<float> sorted_;
     std::vector<std::vector<std::uint64_t>> found_;
 };
 
