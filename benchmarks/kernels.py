@@ -1,12 +1,14 @@
 """The kernels over codes and cells: what they cost for each token, code or centroid, and what they could not beat.
 
-Documents of 180 tokens with about 108 distinct codes, 128 dimensions, 8,192 centroids, one thread, random bytes; the
-documents are scored in random order, as candidates are. The best of several runs is reported.
+Documents of 180 tokens with about 108 distinct codes, 128 dimensions, 8,192 centroids, one thread, random tokens, and
+queries whose values are spread as a normal distribution; the documents are scored in random order, as candidates are.
+The best of several runs is reported.
 
 "products" is what the bare products would take, instructions from register to register in a few lines of C++, with
-AVX-512 VNNI where the processor has it, else with AVX2; "memory" is the time to read the token's bytes at the speed at
-which NumPy sums a large array. No implementation with these instructions is faster than the slower of the two. Cells
-are scanned from a copy of 480,000 tokens that does not fit into the caches, each row in cells of its own.
+AVX-512 VNNI where the processor has it, else with AVX2, which adds in 16 bits, and has to widen numbers of 8 bits;
+"memory" is the time to read the token's bytes at the speed at which NumPy sums a large array. No implementation with
+these instructions is faster than the slower of the two. Cells are scanned from a copy of 480,000 tokens that does not
+fit into the caches, each row in cells of its own; so does nothing of the 10,000 rows of `inner_products`.
 
     python benchmarks/kernels.py                   # writes benchmarks/results/kernels.md
 """
@@ -21,13 +23,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pyterrier_lir import kernels
 
 RESULTS = Path(__file__).parent / "results"
-DIM, CENTROIDS, LENGTH, DISTINCT = 128, 8192, 180, 108
+DIM, CENTROIDS, LENGTH, DISTINCT, FLAT = 128, 8192, 180, 108, 5120
 ROWS, NBITS = (14, 32, 48), (2, 4, 8)
 
 PEAK = """
@@ -43,8 +46,11 @@ double per_ns(Vector x, Step step) {
     for (int run = 0; run < 20; ++run) {
         const auto start = std::chrono::steady_clock::now();
         for (int i = 0; i < 1000000; ++i) {
-            for (auto& s : sum) s = step(s, x);
-            asm volatile("" : "+v"(x));
+#pragma GCC unroll 12
+            for (auto& s : sum) {
+                asm volatile("" : "+v"(x));  // else equal products are taken once
+                s = step(s, x);
+            }
         }
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
         best = std::max(best, 12e6 / (1e9 * seconds.count()));
@@ -56,31 +62,40 @@ double per_ns(Vector x, Step step) {
 int main() {
     const auto dots = [](__m512i sum, __m512i x) { return _mm512_dpbusd_epi32(sum, x, x); };
     const auto floats = [](__m512 sum, __m512 x) { return _mm512_fmadd_ps(x, x, sum); };
-    std::printf("%f %f", 64 * per_ns(_mm512_set1_epi32(1), dots), 16 * per_ns(_mm512_set1_ps(1), floats));
+    const double bytes = 64 * per_ns(_mm512_set1_epi32(1), dots);
+    std::printf("%f %f %f", bytes, bytes, 16 * per_ns(_mm512_set1_ps(1), floats));
 }
 #else
 int main() {
-    const auto dots = [](__m256i sum, __m256i x) {
-        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, x), _mm256_set1_epi16(1)));
-    };
+    const auto small = [](__m256i sum, __m256i x) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(x, x)); };
+    const auto bytes = [](__m256i sum, __m256i x) { return _mm256_add_epi32(sum, _mm256_madd_epi16(x, x)); };
     const auto floats = [](__m256 sum, __m256 x) { return _mm256_fmadd_ps(x, x, sum); };
-    std::printf("%f %f", 32 * per_ns(_mm256_set1_epi32(1), dots), 8 * per_ns(_mm256_set1_ps(1), floats));
+    const __m256i ones = _mm256_set1_epi32(1);
+    std::printf("%f %f %f", 32 * per_ns(ones, small), 16 * per_ns(ones, bytes), 8 * per_ns(_mm256_set1_ps(1), floats));
 }
 #endif
 """
 
 
-def instructions_per_ns() -> tuple[float, float]:
-    """Products of bytes, and of floats, that are added up in a nanosecond; NaN where no compiler is."""
+class Peak(NamedTuple):
+    """Products that are added up in a nanosecond: of numbers below 128, of bytes, and of floats."""
+
+    small: float
+    bytes: float
+    floats: float
+
+
+def products_per_ns() -> Peak:
+    """What the processor does from register to register; NaN where no compiler is."""
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder) / "peak.cpp", Path(folder) / "peak"
         source.write_text(PEAK)
         try:
             subprocess.run(["c++", "-O3", "-march=native", source, "-o", program], check=True)
-            dots, floats = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+            found = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
         except (OSError, subprocess.CalledProcessError):
-            return float("nan"), float("nan")
-    return float(dots), float(floats)
+            return Peak(*[float("nan")] * 3)
+    return Peak(*map(float, found))
 
 
 def bytes_per_ns() -> float:
@@ -101,7 +116,9 @@ def best_ns(function: Callable[[], object], repeats: int = 9) -> float:
 
 def query(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Random rows as int8, and their scales."""
-    return rng.integers(-127, 128, (n, DIM)).astype(np.int8), np.full(n, 0.01, dtype=np.float32)
+    rows = rng.standard_normal((n, DIM))
+    rows *= 127 / np.abs(rows).max(axis=1, keepdims=True)
+    return np.rint(rows).astype(np.int8), np.full(n, 0.01, dtype=np.float32)
 
 
 def maxsim_codes(rng: np.random.Generator, n: int, nbits: int, documents: int) -> float:
@@ -192,13 +209,23 @@ def candidates(rng: np.random.Generator) -> Iterator[tuple[str, float, str]]:
     yield "candidates, 7,680 entries of 10^6 documents", ns / 1000, "µs"
 
 
+def flat_stage(rng: np.random.Generator) -> Iterator[tuple[str, float, str]]:
+    """Exact search by one vector, for one query and for several."""
+    rows, vectors = rng.standard_normal((10_000, FLAT), dtype=np.float32), rng.standard_normal((16, FLAT), np.float32)
+    half = rows.astype(np.float16)
+    for n in (1, 16):
+        some = vectors[:n].copy()
+        ns = best_ns(lambda some=some: kernels.inner_products(some, [half]))
+        yield f"inner_products, {n} of 5,120 values", ns / len(half) / n, "ns per row and vector"
+
+
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Markdown; numbers to the right."""
     rule = "|".join(["---"] + ["---:"] * (len(header) - 1))
     return ["| " + " | ".join(header) + " |", f"|{rule}|", *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def maxsim_rows(builds: list[str], documents: int, dots: float) -> list[list[str]]:
+def maxsim_rows(builds: list[str], documents: int, peak: Peak) -> list[list[str]]:
     """ns per token on each build, and the limits."""
     memory = bytes_per_ns()
     rows = []
@@ -208,12 +235,13 @@ def maxsim_rows(builds: list[str], documents: int, dots: float) -> list[list[str
             for name in builds:
                 with kernels.forced(name):
                     row.append(f"{maxsim_codes(np.random.default_rng(0), n, nbits, documents):.1f}")
+            dots = peak.bytes if nbits == 8 else peak.small
             row += [f"{-(-n // 16) * 16 * DIM / dots:.1f}", f"{(DIM * nbits / 8 + 3) / memory:.1f}"]
             rows.append(row)
     return rows
 
 
-def other_rows(builds: list[str], dots: float, floats: float) -> list[list[str]]:
+def other_rows(builds: list[str], peak: Peak) -> list[list[str]]:
     """All other kernels on each build, and what products alone would take."""
     columns: dict[str, list[str]] = {}
     for name in builds:
@@ -223,16 +251,19 @@ def other_rows(builds: list[str], dots: float, floats: float) -> list[list[str]]
                 for n in ROWS
                 for what, *rest in [*centroid_stage(seeded(), n), *token_stage(seeded(), n)]
             ]
-            for what, value, unit in [*measured, *candidates(seeded()), *build_stage(seeded())]:
+            for what, value, unit in [*measured, *candidates(seeded()), *build_stage(seeded()), *flat_stage(seeded())]:
                 columns.setdefault(f"{what} ({unit})", []).append(f"{value:.3g}")
-    limits = {f"centroid_scores, {n} rows (ns per centroid)": f"{-(-n // 16) * 16 * DIM / dots:.3g}" for n in ROWS}
-    limits |= {what: f"{2 * floats:.3g}" for what in columns if "GFLOP/s" in what}
-    limits |= {what: f"{DIM / dots:.3g}" for what in columns if what.startswith("scan_cells")}
+    padded = {n: -(-n // 16) * 16 for n in ROWS}
+    limits = {f"centroid_scores, {n} rows (ns per centroid)": f"{padded[n] * DIM / peak.bytes:.3g}" for n in ROWS}
+    limits |= {what: f"{2 * peak.floats:.3g}" for what in columns if "GFLOP/s" in what}
+    limits |= {what: f"{DIM / peak.small:.3g}" for what in columns if what.startswith("scan_cells")}
+    limits |= {what: f"{FLAT / peak.floats:.3g}" for what in columns if what.startswith("inner_products")}
     memory = {
         f"scan_cells, {nbits} bits, {n} rows (ns per token and row)": f"{(DIM * nbits / 8 + 4) / bytes_per_ns():.3g}"
         for n in ROWS
         for nbits in NBITS
     }
+    memory["inner_products, 1 of 5,120 values (ns per row and vector)"] = f"{2 * FLAT / bytes_per_ns():.3g}"
     return [[what, *values, limits.get(what, ""), memory.get(what, "")] for what, values in columns.items()]
 
 
@@ -256,10 +287,10 @@ def main() -> None:
     builds = [name for name in kernels.available() if name != "numpy"]
     lines = ["# Kernels over codes and cells", "", *(__doc__ or "").split("\n    python")[0].splitlines()[2:], ""]
     lines += [f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}.", ""]
-    dots, floats = instructions_per_ns()
+    peak = products_per_ns()
     lines += ["## maxsim_codes, ns per token", ""]
-    lines += table(["query", *builds, "products", "memory"], maxsim_rows(builds, args.documents, dots))
-    lines += ["## The others", "", *table(["kernel", *builds, "products", "memory"], other_rows(builds, dots, floats))]
+    lines += table(["query", *builds, "products", "memory"], maxsim_rows(builds, args.documents, peak))
+    lines += ["## The others", "", *table(["kernel", *builds, "products", "memory"], other_rows(builds, peak))]
     text = "\n".join(lines).rstrip() + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "kernels.md").write_text(text, encoding="utf-8")

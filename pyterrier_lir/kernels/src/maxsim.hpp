@@ -75,13 +75,16 @@ inline void widen(const std::uint16_t* from, int size, float* to) {
     }
 }
 
-// Adds to similarities[token][row] the products of `depth` dimensions, or puts them there, for kTile tokens and V vectors
-// of rows; where only some of the tokens are wanted, those after them may be left out.
+// Tokens whose products with V vectors of rows are in registers at a time.
 template <int V>
-void add_products(const float* tokens, const float* query, int depth, float* similarities, int stride, bool put,
-                  int wanted = kTile) {
-    constexpr int R = std::min(kTile, kAccumulators / V);
-    for (int first = 0; first < wanted; first += R, tokens += R * kDepth, similarities += std::size_t(R) * stride) {
+constexpr int kTogether = std::min(kTile, kAccumulators / V);
+
+// Adds to similarities[token][row] the products of `depth` dimensions, or puts them there, for kCount tokens and V
+// vectors of rows. kCount is known to the compiler: else nearest() takes twice as long.
+template <int V, int kCount = kTile>
+void add_products(const float* tokens, const float* query, int depth, float* similarities, int stride, bool put) {
+    constexpr int R = kTogether<V>;
+    for (int first = 0; first < kCount; first += R, tokens += R * kDepth, similarities += std::size_t(R) * stride) {
         vfloat sum[R][V];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v) sum[r][v] = put ? vfloat{} : load(similarities + r * stride + v * kLanes);

@@ -43,15 +43,18 @@ class Batch {
         }
     }
 
-    // products[r][lane] = <row first + r, centroid of the lane>, for kTile rows (or at least those that are wanted) and V
-    // vectors of centroids
+    // products[r][lane] = <row first + r, centroid of the lane>, for kTile rows and V vectors of centroids; of those rows
+    // only the first `wanted` need be right.
     template <int V>
     void products(int first, const float* centroids, float* products, int wanted = kTile) const {
         for (int piece = 0; piece < depths_; ++piece) {
-            const int depth = std::min(kDepth, dim_ - piece * kDepth);
+            const int depth = std::min(kDepth, dim_ - piece * kDepth), stride = V * kLanes;
             const float* rows = values_.data() + (std::size_t(piece) * rows_ + first) * kDepth;
-            add_products<V>(rows, centroids + std::size_t(piece) * kDepth * V * kLanes, depth, products, V * kLanes,
-                            piece == 0, wanted);
+            const float* lanes = centroids + std::size_t(piece) * kDepth * stride;
+            if (wanted <= kTogether<V>)
+                add_products<V, kTogether<V>>(rows, lanes, depth, products, stride, piece == 0);
+            else
+                add_products<V>(rows, lanes, depth, products, stride, piece == 0);
         }
     }
 
