@@ -47,9 +47,11 @@ double per_ns(Vector x, Step step) {
         const auto start = std::chrono::steady_clock::now();
         for (int i = 0; i < 1000000; ++i) {
 #pragma GCC unroll 12
-            for (auto& s : sum) {
-                asm volatile("" : "+v"(x));  // else equal products are taken once
-                s = step(s, x);
+            for (int k = 0; k < 12; ++k) {
+                asm volatile("" : "+v"(x));  // else equal products are taken once,
+                Vector more = step(sum[k], x);
+                asm volatile("" : "+v"(more));  // and all before the first is added, which has no room in registers
+                sum[k] = more;
             }
         }
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
