@@ -13,7 +13,7 @@ to have it made again. Our indexes are built anew in each run.
 Every engine builds from float32 matrices in memory, in a fresh process. Searches: single queries on one thread, where
 the engines take turns of ten queries, then many in one call on two threads. The times are those of the first 100
 queries; slow systems answer no others. Ours is timed as a transformer, from a data frame with the encoded query to a
-data frame with the ranking; the peers from tensors to a list.
+data frame with the ranking; the peers from tensors to a list, and ours too where it says "in arrays".
 
 To add an engine of ours, add a line to `SYSTEMS` in ``engines_systems.py``; another library goes into
 ``benchmarks/peers/worker.py``.

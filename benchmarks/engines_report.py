@@ -47,7 +47,8 @@ def header_lines(load: float, num_queries: int | None) -> list[str]:
         "where the system is slow (column queries).",
         f"- Times: of the first {TIMED} queries, for all systems. Single queries on 1 thread, in turns of {TURN}: "
         f"median and 95th percentile; '2 threads': all in one call ({SLOW_BATCH} where the system is slow), time for "
-        "each, the better of two calls. Ours is timed as a transformer, from frame to frame.",
+        "each, the better of two calls. Ours is timed as a transformer, from frame to frame; "
+        "'in arrays': from a matrix to docids and scores, as the peers are.",
         "- overlap@10: with exact MaxSim in float32; engine_overlap@10: with all documents scored by the vectors that "
         "the index stores.",
         "- Builds: from float32 matrices in memory, 1 thread, 4 bits for the peers; peak: anonymous memory beyond "

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-import pyterrier as pt
+import pandas as pd
 from embedded import Data, Rankings
 from engines_builds import BATCH_THREADS, SINGLE_THREADS, Process, build
 from engines_systems import INDEXES, Opened, System
 
-from pyterrier_lir import kernels
+from pyterrier_lir import frames, kernels
 
 TURN = 10  # queries in a row
 TIMED = 100  # the first queries: their times count, for all systems
@@ -34,7 +36,7 @@ class Measured:
 
 
 class OurSearcher:
-    """Searches in this process, by calling the transformer."""
+    """Searches in this process, by calling the transformer or what it calls."""
 
     def __init__(self, system: System, data: Data) -> None:
         assert system.search is not None
@@ -42,22 +44,22 @@ class OurSearcher:
         self.opened = Opened(data, system.index)
 
     def single(self, queries: list[int], k: int) -> Measured:
-        transformer, measured = self._transformer(k, SINGLE_THREADS), Measured()
-        frames = [self.data.frame[i : i + 1] for i in queries]
+        search, measured = self._search(k, SINGLE_THREADS), Measured()
+        asked = [self._asked(self.data.frame[i : i + 1]) for i in queries]
         with self._kernels():
-            for frame in frames:
+            for query in asked:
                 clock, cpu = time.perf_counter(), time.process_time()
-                found = transformer(frame)
+                found = search(query)
                 measured.ms.append(1000 * (time.perf_counter() - clock))
                 measured.cpu_ms.append(1000 * (time.process_time() - cpu))
-                measured.rankings.append(found["docno"].astype(int).tolist())
+                measured.rankings.append(self._docids(found))
         return measured
 
     def batch(self, count: int, k: int) -> float:
-        transformer = self._transformer(k, BATCH_THREADS)
+        search, asked = self._search(k, BATCH_THREADS), self._asked(self.data.frame[:count])
         with self._kernels():
             clock = time.perf_counter()
-            transformer(self.data.frame[:count])
+            search(asked)
             return 1000 * (time.perf_counter() - clock) / count
 
     def exhaustive(self) -> Rankings:
@@ -67,9 +69,19 @@ class OurSearcher:
     def close(self) -> None:
         """Nothing to be closed."""
 
-    def _transformer(self, k: int, threads: int) -> pt.Transformer:
+    def _search(self, k: int, threads: int) -> Callable[[Any], Any]:
         assert self.system.search is not None
-        return self.system.search(self.opened, num_results=k, num_threads=threads)
+        transformer: Any = self.system.search(self.opened, num_results=k, num_threads=threads)
+        store = self.opened.index.store
+        return (lambda asked: transformer.retrieve_all(store, asked, None)) if self.system.arrays else transformer
+
+    def _asked(self, frame: pd.DataFrame) -> Any:
+        """What a search takes: a frame, or the queries in it."""
+        return frames.queries(frame, self.opened.index.store.dim) if self.system.arrays else frame
+
+    def _docids(self, found: Any) -> list[int]:
+        ranking: list[int] = (found[0].docids if self.system.arrays else found["docno"].astype(int)).tolist()
+        return ranking
 
     def _kernels(self) -> contextlib.AbstractContextManager[None]:
         return kernels.forced(self.system.kernels) if self.system.kernels else contextlib.nullcontext()

@@ -45,6 +45,7 @@ class System:
         settings: Peers: arguments of their search.
         kernels: The kernel build to force.
         slow: Answers the timed queries only, and few of them at once.
+        arrays: Ours: from the query's matrix to docids and scores, as the peers are timed, not from frame to frame.
     """
 
     name: str
@@ -53,6 +54,7 @@ class System:
     settings: dict[str, Any] = field(default_factory=dict)
     kernels: str | None = None
     slow: bool = False
+    arrays: bool = False
 
 
 def plaid(opened: Opened, **options: Any) -> pt.Transformer:
@@ -112,14 +114,17 @@ PLAID4, PLAID8, PLAID2, PLAID4_AVX2 = "PLAID, 4 bits", "PLAID, 8 bits", "PLAID, 
 EXACT, WARP_AUTO, WARP_32 = "exhaustive, fp16", "xtr-warp-rs, automatic", "xtr-warp-rs, probe 32"
 WARP, REFINED_WARP, XTR = "WARP, defaults", "WARP, probe 32 % 64 >> maxsim", "XTR, defaults"
 OLD_PLAID, OLD_WARP = "PLAID, 4 bits, old commit", "WARP, defaults, old commit"
+PLAID4_ARRAYS, WARP_ARRAYS = "PLAID, 4 bits, in arrays", "WARP, defaults, in arrays"
 SYSTEMS = [
     System(PLAID4, "4 bits", plaid),
+    System(PLAID4_ARRAYS, "4 bits", plaid, arrays=True),
     System(PLAID4_AVX2, "4 bits", plaid, kernels=AVX2),
     System("PLAID, 4 bits, paper", "4 bits", paper_plaid),
     System(PLAID8, "8 bits", plaid),
     System(PLAID2, "2 bits", plaid),
     *(System(f"WARP, probe {nprobe}", "4 bits", warp(nprobe)) for nprobe in (4, 8, 16, 24, 48, 64)),
     System(WARP, "4 bits", warp()),
+    System(WARP_ARRAYS, "4 bits", warp(), arrays=True),
     System(REFINED_WARP, "4 bits", refined_warp),
     System(XTR, "4 bits", xtr),
     System("MUVERA % 200 >> maxsim", "4 bits", one_vector("muvera")),
