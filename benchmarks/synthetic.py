@@ -17,6 +17,7 @@ document is: from meanings of a document and others, in its topic and near its v
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -132,14 +133,17 @@ class Collection:
     def documents(self) -> Iterator[Floats]:
         """The tokens of each document, float32 ``(m, dim)``."""
         left, batch = self.tokens, 0
-        while left > 0:
-            tokens, offsets = self._batch(batch)
-            for start, end in pairwise(offsets):
-                if left <= 0:
-                    return
-                yield tokens[start:end]
-                left -= end - start
-            batch += 1
+        with ThreadPoolExecutor(1) as drawing:  # one batch ahead of whoever takes them
+            ahead = drawing.submit(self._batch, 0)
+            while left > 0:
+                tokens, offsets = ahead.result()
+                batch += 1
+                ahead = drawing.submit(self._batch, batch)
+                for start, end in pairwise(offsets):
+                    if left <= 0:
+                        return
+                    yield tokens[start:end]
+                    left -= end - start
 
     def _batch(self, batch: int) -> tuple[Floats, Ints]:
         rng = np.random.default_rng([1, self.tokens, batch])

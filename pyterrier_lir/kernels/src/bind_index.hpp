@@ -80,13 +80,18 @@ class Index {
 
     py::tuple exhaustive(const Queries& queries, std::int64_t num_results, const std::optional<Array<bool>>& wanted,
                          int num_threads) const {
-        constexpr std::int64_t kGroup = 64;  // queries whose scores of centroids are in memory together
+        // Queries go through the index together, as many as have room for their scores of centroids: in a gigabyte.
+        constexpr std::int64_t kMost = 64, kScores = std::int64_t(1) << 28;
+        std::int64_t longest = 1;
+        for (std::int64_t q = 0; q < queries.size(); ++q) longest = std::max<std::int64_t>(longest, queries[q].columns());
+        const std::int64_t each = std::max<std::int64_t>(longest * arrays_.codec.num_centroids, 1);
+        const std::int64_t group_size = std::clamp<std::int64_t>(kScores / each, 1, kMost);
         std::vector<lir::Best> best;
         {
             py::gil_scoped_release release;
-            for (std::int64_t first = 0; first < queries.size(); first += kGroup) {
+            for (std::int64_t first = 0; first < queries.size(); first += group_size) {
                 std::vector<lir::QueryArrays> group;
-                for (std::int64_t q = first; q < std::min(queries.size(), first + kGroup); ++q)
+                for (std::int64_t q = first; q < std::min(queries.size(), first + group_size); ++q)
                     group.push_back(queries[q]);
                 for (lir::Best& one : lir::exhaustive(arrays_, group, num_results, data_or_null(wanted), num_threads,
                                                       bind_queries::check_interrupt))
@@ -116,7 +121,9 @@ class Index {
                 const float* of_centroids =
                     arrays_.keeps_vectors() ? nullptr
                                             : lir::score_centroids(arrays_.codec, query, threads, memory.room);
-                lir::DocumentScorer<Code>(arrays_, query, of_centroids).score(documents, threads, score_data + first);
+                const lir::DocumentScorer<Code> scorer(arrays_, query, of_centroids);
+                scorer.ask_for(documents);
+                scorer.score(documents, threads, score_data + first);
                 return char{};
             });
         return scores;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ahead.hpp"
 #include "cells.hpp"
 #include "centroid_scores.hpp"
 #include "codes.hpp"
@@ -133,6 +134,24 @@ class DocumentScorer {
             tokens_.back().centroid_scores = centroid_scores;
             tokens_.back().columns = query.columns();
         }
+    }
+
+    // Asks for the tokens of documents that lie apart.
+    void ask_for(const Documents& documents) const {
+        Ahead ahead;
+        for (std::int64_t k = 0; k < documents.size; ++k) {
+            const std::size_t part = documents.part(k);
+            const std::int64_t first = documents.starts[k], end = documents.ends[k];
+            const CodedTokens<Code>& tokens = tokens_[part];
+            if (index_.keeps_vectors()) {
+                ahead.add(vectors_[part], first * index_.codec.dim, end * index_.codec.dim);
+            } else {
+                ahead.add(tokens.codes.values, first, end);
+                ahead.add(tokens.packed, first * layout_.width, end * layout_.width);
+                ahead.add(tokens.inv_norm, first, end);
+            }
+        }
+        ahead.ask();
     }
 
     void score(const Documents& documents, int num_threads, float* scores) const {

@@ -136,7 +136,9 @@ class PlaidSearcher {
         exact_.resize(docids_.size());
         const Documents documents = places_.find(index_, &IndexSegment<Code>::tokens, docids_.data(),
                                                  std::int64_t(docids_.size()));
-        DocumentScorer<Code>(index_, query, scores).score(documents, num_threads, exact_.data());
+        const DocumentScorer<Code> scorer(index_, query, scores);
+        scorer.ask_for(documents);
+        scorer.score(documents, num_threads, exact_.data());
     }
 
     const IndexArrays<Code>& index_;

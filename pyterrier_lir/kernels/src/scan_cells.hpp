@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "ahead.hpp"
 #include "cells.hpp"
 #include "dot.hpp"
 #include "memory.hpp"
@@ -219,6 +220,20 @@ inline void probe_offsets(const Cells& cells, const Probes& probes, std::int64_t
     }
 }
 
+// Asks for the tokens of cells, which are in order.
+inline void ask_for_cells(const CellTokens& tokens, int groups,
+                          const std::vector<std::pair<std::int32_t, std::int32_t>>& order) {
+    Ahead ahead;
+    const std::int64_t bytes = std::int64_t(groups) * kGroupBytes;  // of a block
+    for (std::size_t o = 0; o < order.size(); ++o) {
+        if (o > 0 && order[o].first == order[o - 1].first) continue;
+        const auto [first, end] = tokens.cells.range(order[o].first);
+        ahead.add(tokens.blocks, first / kBlockTokens * bytes, (end + kBlockTokens - 1) / kBlockTokens * bytes);
+        ahead.add(tokens.cells.docs, first, end);
+    }
+    ahead.ask();
+}
+
 // docs[e], scores[e] of the tokens of all probes, one probe after the other. Probes of one cell follow each other, so
 // that its tokens are read from memory once.
 inline void scan_cells(const CellTokens& tokens, const Probes& probes, const PackedRows& query, const float* scale,
@@ -229,6 +244,7 @@ inline void scan_cells(const CellTokens& tokens, const Probes& probes, const Pac
     order.reserve(starts.size());
     for (std::int32_t k = 0; k < count; ++k) order.emplace_back(probes.cells[k], k);
     std::sort(order.begin(), order.end());
+    ask_for_cells(tokens, query.groups(), order);
     num_threads = int(std::min<std::int64_t>(num_threads, std::max<std::int64_t>(pieces, 1)));
     parallel_for(num_threads, pieces, [&](int, std::int64_t piece) {
         for (std::int64_t o = piece * size; o < std::min(count, (piece + 1) * size); ++o) {
