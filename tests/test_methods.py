@@ -88,6 +88,26 @@ def test_a_wrong_option_is_named(call, words, index):
         call(index)
 
 
+REDUCERS = {"TokenPooling": {"factor": 2}, "TokenPruning": {"method": "first", "keep": 0.5}, "Truncate": {"dim": 4}}
+
+
+def without_none(made):
+    """The options that None cannot stand for: None is not said to be a value, and it is not a mere "no"."""
+    known = inspect.signature(made).parameters.values()
+    return [p.name for p in known if "None" not in str(p.annotation) and p.annotation != "bool" and p.name != "index_"]
+
+
+@pytest.mark.parametrize(("name", "made"), [*METHODS.items(), *((name, getattr(lir, name)) for name in REDUCERS)])
+def test_none_is_refused_where_it_stands_for_nothing(name, made, index):
+    """Rows ``[:None]`` are all rows: what is not refused by name may change results in silence."""
+    graph = index.corpus_graph(k=2)
+    needed = {"ladr": {"graph": graph}, "early_exit_maxsim": {"beta": 2}, "query_pruning": {"keep": 1}, **REDUCERS}
+    first = () if name in REDUCERS else (index,)
+    for option in without_none(made):
+        with pytest.raises(ValueError, match=f"{option} is (a )?None"):
+            made(*first, **{**needed.get(name, {}), option: None})
+
+
 SWEPT = {"plaid": {"num_results": 3, "nprobe": 2}, "muvera": {"num_results": 3, "reps": 2, "k_sim": 2, "seed": 1}}
 
 

@@ -35,7 +35,7 @@ from collection import documents, vectors
 import pyterrier_lir as lir
 from pyterrier_lir import kernels
 
-DIM, BATCH, SHARE, FRAMES = 8, 500, 100, 4
+DIM, BATCH, SHARE, FRAMES, ODD = 8, 500, 100, 4, 0.05
 PACKAGE = str(Path(lir.__file__).parent)
 METHODS = ("exhaustive", "plaid", "plaid_candidates", "warp", "xtr", "muvera", "lemur")
 OF_RANKINGS = ("centroid_maxsim", "xtr_scorer", "maxsim", "early_exit_maxsim", "embs_loader", "colbert_prf", "explain")
@@ -101,7 +101,8 @@ SMALL = {
     "num_threads": 1,
     "token_k": 30,
 }
-NEEDED = {"beta": 2, "keep": 2, "factor": 2, "method": "first", "dim": 4, "mask_id": 3, "alpha": 0.2}
+NEEDED = {"beta": 2, "keep": 2, "factor": 2, "dim": 4, "mask_id": 3, "alpha": 0.2}
+NEEDED_BY = {"TokenPruning": {"keep": 0.5, "method": "first"}}
 DOCNOS = (
     "",
     "ä ö ü ß 漢",
@@ -122,13 +123,13 @@ DOCNOS = (
 )
 
 
-def drawn_matrix(rng: np.random.Generator, dim: int = DIM) -> Any:
-    """Vectors as they should be, or nearly."""
+def drawn_matrix(rng: np.random.Generator, dim: int = DIM, odd: float = 0.5) -> Any:
+    """Vectors as they should be, or, in a share of the draws, nearly."""
     rows = int(rng.integers(0, 7))
     good = (rng.standard_normal((rows, dim)) / dim**0.5).astype(np.float32)  # about as long as a unit vector
-    how = int(rng.integers(30))
-    if how < 16:
+    if rng.random() >= odd:
         return good
+    how = int(rng.integers(14))
     wide = np.repeat(good, 2, axis=1)
     bad: list[Any] = [
         good.astype(np.float64),
@@ -146,17 +147,18 @@ def drawn_matrix(rng: np.random.Generator, dim: int = DIM) -> Any:
         np.full((2, dim), (np.nan, np.inf, -np.inf, 1e30)[how % 4]),
         (good * (1e4, 7e4, 1e-30, 0.0)[how % 4]).astype(np.float32),
     ]
-    return bad[how - 16]
+    return bad[how]
 
 
-def spoiled_options(rng: np.random.Generator, made: Callable[..., Any]) -> dict[str, Any]:
+def spoiled_options(rng: np.random.Generator, kind: str) -> dict[str, Any]:
     """Options of something that is made: small ones, and up to two that are anything."""
+    made = ALONE.get(kind) or getattr(lir.LirIndex, kind)
     names = [
         name
         for name in inspect.signature(made).parameters
         if name not in ("self", "device", "stats", "graph", "center")
     ]
-    options = {name: value for name, value in {**SMALL, **NEEDED}.items() if name in names}
+    options = {name: value for name, value in {**SMALL, **NEEDED, **NEEDED_BY.get(kind, {})}.items() if name in names}
     for _ in range(int(rng.integers(0, 3))):
         name = names[int(rng.integers(len(names)))] if names else "nothing"
         options[name] = VALUES[int(rng.integers(len(VALUES)))]
@@ -232,7 +234,7 @@ def searching(rng: np.random.Generator, path: Path, kind: str) -> list[str]:
         index = lir.LirIndex(path)
         return ALONE[kind](**options) if kind in ALONE else getattr(index, kind)(**options)
 
-    options = spoiled_options(rng, ALONE.get(kind) or getattr(lir.LirIndex, kind))
+    options = spoiled_options(rng, kind)
     told, transformer = attempt(made)
     if told == "refused":
         return ["option refused"]
@@ -280,8 +282,10 @@ def indexing(rng: np.random.Generator, folder: Path) -> str:
     shutil.rmtree(path, ignore_errors=True)
     index, there = lir.LirIndex(path), dict[str, Any]()
     for step in range(4):
-        records = [{"docno": _docno(rng, i), "doc_embs": drawn_matrix(rng)} for i in range(int(rng.integers(0, 6)))]
         mode = ("create", "append", "update", "delete")[step]
+        prefix, count = "new" if mode == "append" else "d", int(rng.integers(0, 6))
+        docnos = [_docno(rng, f"{prefix}{i}") for i in range(count)]
+        records = [{"docno": docno, "doc_embs": drawn_matrix(rng, odd=ODD)} for docno in docnos]
         names = [record["docno"] for record in records]
         if mode == "delete":
             kind, _ = attempt(lambda: index.delete(names))  # noqa: B023
@@ -305,8 +309,8 @@ def indexing(rng: np.random.Generator, folder: Path) -> str:
     return "index checked" if not told["refused"] else "index checked, a change refused"
 
 
-def _docno(rng: np.random.Generator, i: int) -> Any:
-    return DOCNOS[int(rng.integers(len(DOCNOS)))] if rng.random() < 0.15 else f"d{i + int(rng.integers(3))}"
+def _docno(rng: np.random.Generator, docno: str) -> Any:
+    return (*DOCNOS, "d0")[int(rng.integers(len(DOCNOS) + 1))] if rng.random() < ODD else docno
 
 
 def check_index(index: lir.LirIndex, docnos: list[str]) -> None:
