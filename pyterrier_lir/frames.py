@@ -140,6 +140,13 @@ def check_given(**values: object) -> None:
             raise ValueError(f"{name} is None; expected a value: it has no default that None could stand for.")
 
 
+def check_flags(**values: object) -> None:
+    """Refuses what is neither True nor False: ``"no"`` would be taken for True."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} is {value!r}; expected True or False.")
+
+
 def check_number(name: str, value: object, low: float, high: float, expected: str) -> None:
     """Refuses an argument that is no number, or not within ``low`` and ``high``."""
     if not isinstance(value, Real) or not low <= float(value) <= high:

@@ -9,12 +9,16 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 Class = TypeVar("Class", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def listed(function: Function) -> Function:
     """The same function, whose TypeError lists the options and names the one that was probably meant.
+
+    A NumPy number, as a sweep over an array gives, becomes Python's, which does not overflow and has a place in JSON.
 
     Args:
         function: A method or constructor; one without keyword-only options is given back as it is.
@@ -32,7 +36,7 @@ def listed(function: Function) -> Function:
             shown = f"{function.__qualname__.removesuffix('.__init__')}()"
             meant = _meant(str(error), options)
             raise TypeError(f"{shown}: {error}; expected named options: {', '.join(options)}.{meant}") from None
-        return function(*args, **kwargs)
+        return function(*map(_plain, args), **{name: _plain(value) for name, value in kwargs.items()})
 
     return cast(Function, call)
 
@@ -70,6 +74,10 @@ def taken_from(cls: type, some: type) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _meant(error: str, options: list[str]) -> str:

@@ -55,6 +55,9 @@ def test_rows_that_take_no_part():
     assert found.match_pos.tolist() == [0, -1, -1]
     assert found.match_share.tolist() == [1, 0, 0]
     assert found.match_exact.tolist() == [True, False, False]
+    nothing = align((np.zeros((0, 0), np.float32), np.zeros(0, int), np.ones(0, np.float32)), document)  # from ``[]``
+    assert nothing.match_matrix.shape == (0, 1)
+    assert nothing.match_share.tolist() == []
     empty = align((query, np.array([7, 7, 7]), np.ones(3, np.float32)), (document[0][:0], document[1][:0]))
     assert empty.match_matrix.shape == (3, 0)
     assert empty.match_pos.tolist() == [-1, -1, -1]

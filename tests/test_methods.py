@@ -88,6 +88,50 @@ def test_a_wrong_option_is_named(call, words, index):
         call(index)
 
 
+REDUCERS = {"TokenPooling": {"factor": 2}, "TokenPruning": {"method": "first", "keep": 0.5}, "Truncate": {"dim": 4}}
+
+
+def without_none(made):
+    """The options that None cannot stand for: None is not said to be a value, and it is not a mere "no"."""
+    known = inspect.signature(made).parameters.values()
+    return [p.name for p in known if "None" not in str(p.annotation) and p.annotation != "bool" and p.name != "index_"]
+
+
+@pytest.mark.parametrize(("name", "made"), [*METHODS.items(), *((name, getattr(lir, name)) for name in REDUCERS)])
+def test_none_is_refused_where_it_stands_for_nothing(name, made, index):
+    """Rows ``[:None]`` are all rows: what is not refused by name may change results in silence."""
+    graph = index.corpus_graph(k=2)
+    needed = {"ladr": {"graph": graph}, "early_exit_maxsim": {"beta": 2}, "query_pruning": {"keep": 1}, **REDUCERS}
+    first = () if name in REDUCERS else (index,)
+    for option in without_none(made):
+        with pytest.raises(ValueError, match=f"{option} is (a )?None"):
+            made(*first, **{**needed.get(name, {}), option: None})
+
+
+SWEPT = {"plaid": {"num_results": 3, "nprobe": 2}, "muvera": {"num_results": 3, "reps": 2, "k_sim": 2, "seed": 1}}
+
+
+@pytest.mark.parametrize(("name", "options"), SWEPT.items())
+def test_numbers_of_a_sweep_over_an_array_are_numbers(name, options, index):
+    swept = getattr(index, name)(**{name: np.int8(value) for name, value in options.items()})
+    plain = getattr(index, name)(**options)
+    assert swept == plain
+    assert repr(swept) == repr(plain)
+    query = pd.DataFrame({"qid": ["1"], "query_embs": [next(iter(index.get_corpus_iter()))["doc_embs"]]})
+    columns = ["docno", "score", "rank"]
+    pd.testing.assert_frame_equal(swept(query)[columns], plain(query)[columns])
+
+
+@pytest.mark.parametrize("options", [{"nbits": np.int64(2)}, {"centroids": np.int64(2), "seed": np.int64(3)}])
+def test_numbers_of_numpy_build_an_index(options, tmp_path):
+    documents = [{"docno": f"d{i}", "doc_embs": np.eye(4, 8, i, dtype=np.float32)} for i in range(3)]
+    built = lir.LirIndex(tmp_path / "i").indexer(verbose=False, num_threads=1, **options).index(documents)
+    plain = lir.LirIndex(tmp_path / "j").indexer(
+        verbose=False, num_threads=1, **{name: int(v) for name, v in options.items()}
+    )
+    assert str(built.info()) == str(plain.index(documents).info())
+
+
 # --- a method of one's own ------------------------------------------------------------------------------------
 
 

@@ -111,8 +111,8 @@ def main() -> None:
     args = rounds.arguments(__doc__, 300, documents=4)
     with tempfile.TemporaryDirectory(prefix="lir-damage-") as name:
         whole, log = Path(name) / "whole", str(Path(name) / "log")
-        assert rounds.child(made, whole, args.documents)[0] == "result"
-        expected = rounds.child(found, whole)[1]
+        made(whole, args.documents)
+        expected = found(whole)  # what is imported for this, no batch has to import again
         files = sorted(f for f in whole.rglob("*") if f.is_file() and not f.name.endswith(".lock"))
         sizes = {str(f.relative_to(whole)): f.stat().st_size for f in files}
         every = [(file, at) for file, size in sizes.items() for at in range(size)]

@@ -33,29 +33,30 @@ TESTS = {
     "thread": ["tests/test_kernels*.py", "tests/test_whole.py"],
 }
 CHOSEN = {"address": [], "thread": ["-k", "thread or whole or interrupt or twin"]}
-LEVELS = ("v3", "v2")
+LEVELS = ("x86_64_v3", "x86_64_v2")
 
 
 def copied(folder: Path) -> None:
-    """The repository without what is compiled."""
-    for name in ("pyterrier_lir", "tests", "benchmarks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for name in ("pytest.ini", "setup.py", "README.md", "CONTRIBUTING.md"):
-        shutil.copy(ROOT / name, folder)
+    """The repository without what is compiled, hidden or built."""
+    without = shutil.ignore_patterns("*.so", "__pycache__", ".*", "build", "dist", "*.egg-info")
+    shutil.copytree(ROOT, folder, ignore=without, dirs_exist_ok=True)
 
 
 def compiled(folder: Path, name: str) -> None:
-    """Compiles the kernels of a copy."""
-    kernels = folder / "pyterrier_lir" / "kernels"
+    """Compiles the kernels of a copy, and asks whether they are what runs there."""
+    kernels, suffix = folder / "pyterrier_lir" / "kernels", sysconfig.get_config_var("EXT_SUFFIX")
+    includes = [f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}"]
+    flags = [
+        "-std=c++17", "-O1", "-g1", "-fno-omit-frame-pointer", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC",
+        "-shared", "-pthread", *includes,
+    ]  # fmt: skip
+    subprocess.run(["g++", *flags, kernels / "src" / "cpu.cpp", "-o", kernels / f"_cpu{suffix}"], check=True)
     for level in LEVELS:
-        module = f"_x86_64_{level}"
-        flags = [
-            "-std=c++17", "-O1", "-g1", "-fno-omit-frame-pointer", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC",
-            "-shared", "-pthread", f"-march=x86-64-{level}", f"-DLIR_MODULE={module}", *SANITIZERS[name],
-            f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}",
-        ]  # fmt: skip
-        target = kernels / f"{module}{sysconfig.get_config_var('EXT_SUFFIX')}"
-        subprocess.run(["g++", *flags, kernels / "src" / "module.cpp", "-o", target], check=True)
+        build = [f"-march=x86-64-{level[-2:]}", f"-DLIR_MODULE=_{level}", *SANITIZERS[name]]
+        sources = sorted((kernels / "src").glob("[ms]*.cpp"))
+        subprocess.run(["g++", *flags, *build, *sources, "-o", kernels / f"_{level}{suffix}"], check=True)
+    there = run(folder, name, ["-c", "from pyterrier_lir import kernels; print(*kernels.available())"])
+    assert there.split() == [*LEVELS, "numpy"], there
 
 
 def environment(folder: Path, name: str) -> dict[str, str]:

@@ -53,9 +53,9 @@ def align(query: tuple[Floats, Ints, Floats], document: tuple[Floats, Ints]) -> 
     """Aligns a query (rows, token ids, weights) with a document (rows, token ids)."""
     embs, tok_ids, weights = query
     doc_embs, doc_ids = document
-    if not len(doc_embs):
+    if not len(embs) or not len(doc_embs):  # what has no rows may have no dimensions either
         none = np.zeros(len(embs), np.float32)
-        matrix = np.zeros((len(embs), 0), np.float32)
+        matrix = np.zeros((len(embs), len(doc_embs)), np.float32)
         return Alignment(matrix, np.full(len(embs), -1, np.int32), none, none, np.zeros(len(embs), np.bool_))
     matrix = embs @ doc_embs.T
     alive = embs.any(axis=1) & (weights > 0)

@@ -90,6 +90,7 @@ class ColbertPRF(LirTransformer):
                 "ColbertPRF(stats=index.token_stats()) for documents that come as columns."
             )
         frames.check_given(fb_docs=fb_docs, clusters=clusters, fb_embs=fb_embs, seed=seed)
+        frames.check_flags(return_docs=return_docs)
         frames.check_counts(fb_docs=fb_docs, clusters=clusters)
         frames.check_counts(0, fb_embs=fb_embs, seed=seed)
         frames.check_number("beta", beta, 0, sys.float_info.max, "a number of at least 0")

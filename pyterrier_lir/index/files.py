@@ -187,8 +187,8 @@ class Opened:
         if found is None or found != expected:
             size = "is missing" if found is None else f"has {found} bytes"
             raise ValueError(f"{path} {size}; expected {expected} bytes. {ADVICE}")
-        # As a plain array: slicing a np.memmap costs several times as much.
-        return np.asarray(np.memmap(path, dtype="u1", mode="r")) if found else np.zeros(0, "u1")
+        # As a plain array: slicing a np.memmap costs several times as much. A Path would be resolved, link by link.
+        return np.asarray(np.memmap(str(path), dtype="u1", mode="r")) if found else np.zeros(0, "u1")
 
     def damage(self) -> Iterator[str]:
         """Yields a sentence for every file whose content is not what was written."""

@@ -33,13 +33,16 @@ def check_device(device: str) -> None:
     """
     if device == "cpu":
         return
-    import torch
+    gpu = str(device).startswith("cuda")
+    if gpu:
+        import torch
 
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        raise ValueError(
-            f'device is {device!r}; expected "cpu"{", as torch sees no GPU here" if device.startswith("cuda") else ""} '
-            'or "cuda". Use device="cpu".'
-        )
+        if torch.cuda.is_available():
+            return
+    raise ValueError(
+        f'device is {device!r}; expected "cpu"{", as torch sees no GPU here" if gpu else ""} or "cuda". '
+        'Use device="cpu".'
+    )
 
 
 def threads(num_threads: int | None) -> int:

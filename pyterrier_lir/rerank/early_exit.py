@@ -60,9 +60,9 @@ class EarlyExitMaxSim(LirTransformer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> None:
+        frames.check_given(beta=beta, k=k)
         if beta != np.inf:
             frames.check_counts(beta=beta)
-        frames.check_given(k=k)
         frames.check_counts(k=k)
         frames.check_missing(missing)
         scoring.threads(num_threads)

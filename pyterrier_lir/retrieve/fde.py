@@ -68,8 +68,7 @@ class Fde(NamedTuple):
             raise ValueError(
                 'projection is "sparse", but d_proj is None; expected d_proj as well. Leave projection out.'
             )
-        if not isinstance(self.fill_empty, bool | np.bool_):
-            raise ValueError(f"fill_empty is {self.fill_empty!r}; expected True or False.")
+        frames.check_flags(fill_empty=self.fill_empty)
         if not isinstance(self.seed, Integral) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
 

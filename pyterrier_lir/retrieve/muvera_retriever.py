@@ -105,6 +105,7 @@ class MuveraRetriever(VectorRetriever):
         stats: bool = False,
     ) -> None:
         frames.check_counts(num_results=num_results, ef_search=ef_search, nprobe=nprobe)
+        frames.check_flags(center=center)
         threads(num_threads)
         vectors.check_kind(ann, ef_search, nprobe)
         self.index_ = index_
