@@ -62,7 +62,7 @@ def make_sdist(epoch: int) -> Path:
 
 def make_wheel(python: str, sdist: Path, epoch: int) -> None:
     """A wheel for one Python, with the lowest manylinux tag that its symbols allow."""
-    folder = BUILD / Path(python).name
+    folder = BUILD / python.strip("/").replace("/", "-")  # its name alone may be "python", like that of others
     # A Python may be linked with a path of its own; these keep it out of the kernels.
     linker = {"LDSHARED": "cc -shared", "LDCXXSHARED": "c++ -shared"}
     all_kernels = {"LIR_KERNELS": "all"}
