@@ -62,7 +62,6 @@ class EarlyExitMaxSim(LirTransformer):
     ) -> None:
         if beta != np.inf:
             frames.check_counts(beta=beta)
-        frames.check_given(k=k)
         frames.check_counts(k=k)
         frames.check_missing(missing)
         scoring.threads(num_threads)
