@@ -14,11 +14,12 @@ PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation"
 NOTE = """\
 # Licences
 
-What `pip install pyterrier-lir` brings with it, extras aside, and under which licences: written by `make sbom` from
-what the packages say of themselves. This package is under the MIT licence. MPL 2.0, where it stands below, asks whoever
-changes files of that package to publish those files; who uses it or ships it unchanged need not publish anything else.
-Listed with a torch for the processor: where pip brings one for CUDA, packages of NVIDIA (`nvidia-*`) come with it,
-under NVIDIA's own, proprietary licence.
+What an installation of this package brings with it, extras aside, and under which licences: written by `make sbom`
+from what the packages say of themselves. This package is under the MIT licence; its compiled kernels hold parts of
+pybind11, under the BSD licence in `LICENSE.pybind11`. MPL 2.0, where it stands below, asks whoever changes files of
+that package to publish those files; who uses it or ships it unchanged need not publish anything else. Listed with a
+torch for the processor: where pip brings one for CUDA, packages of NVIDIA (`nvidia-*`) come with it, under NVIDIA's
+own, proprietary licence.
 
 """
 

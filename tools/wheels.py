@@ -26,6 +26,7 @@ PINNED = Path(__file__).parent / "requirements.txt"
 
 def main(pythons: Sequence[str]) -> None:
     """Makes everything in ``dist/`` anew, and checks it."""
+    os.umask(0o022)  # archives hold who may read and write what
     found = {python: path for python in pythons if (path := shutil.which(python))}
     for folder in (BUILD, DIST):
         shutil.rmtree(folder, ignore_errors=True)
