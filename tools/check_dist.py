@@ -1,8 +1,8 @@
 """Looks into built archives: ``python tools/check_dist.py dist``. Exits with what is wrong.
 
-The sdist must hold what is committed, a wheel the package, the licences of all that is compiled into it and nothing else,
-with modes that do not depend on who made it; compiled kernels must be for the wheel's Python, load nothing but the
-system's libraries, from nowhere else, and carry no debug information.
+The sdist must hold what is committed, a wheel the package, the licences of all that is compiled into it and nothing
+else, with modes that do not depend on who made it; compiled kernels must be for the wheel's Python, load nothing but
+the system's libraries, from nowhere else, and carry no debug information.
 """
 
 from __future__ import annotations
