@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "licences.md"
-TOOLS = ["pip", "setuptools", "wheel", "pyterrier-lir"]  # of the environment, or ourselves
 PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "HPND", "CNRI", "Unlicense",
               "Zlib", "CMU", "CC0", "BSL-1.0")  # fmt: skip
 NOTE = """\
@@ -27,7 +26,8 @@ own, proprietary licence.
 def main(python: str) -> None:
     """Writes the page for the environment of a Python, those that are not plainly permissive first."""
     command = [sys.executable, "-m", "piplicenses", "--python", python, "--from=mixed", "--format=json", "--with-urls"]
-    done = subprocess.run([*command, "--ignore-packages", *TOOLS], stdout=subprocess.PIPE, check=True)
+    command += ["--with-system", "--ignore-packages", "pyterrier-lir"]  # what else is there was brought
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found = sorted(json.loads(done.stdout), key=lambda row: row["Name"].lower())
     open_questions = [row for row in found if not is_permissive(row["License"])]
     text = NOTE + section("Not only permissive", open_questions)
