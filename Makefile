@@ -84,19 +84,23 @@ sbom: .venv-release/.installed .venv-runtime/.installed
 	mkdir -p dist
 	.venv-release/bin/python -m cyclonedx_py environment --output-reproducible --output-file dist/pyterrier_lir.cdx.json \
 		.venv-runtime/bin/python
+	! grep --line-number file:// dist/pyterrier_lir.cdx.json  # a folder of this machine
 	.venv-release/bin/python tools/licences.py .venv-runtime/bin/python
 
 oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -c 'from pyterrier_lir import kernels; assert kernels.active() != "numpy", "no kernels"'
 	.venv-oldest/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
 
 .venv-oldest/.installed: setup.py tests/oldest.txt $(wildcard pyterrier_lir/kernels/src/*)
 	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt pytest '.[demo]'
+	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt pytest --editable '.[demo]'
 	touch $@
 
-.venv-runtime/.installed: setup.py constraints.txt
-	test -x .venv-runtime/bin/python || $(PYTHON) -m venv .venv-runtime
-	.venv-runtime/bin/python -m pip install --quiet --constraint constraints.txt .
+# Without pip, which is no part of it. direct_url.json names this folder, which is nobody's business.
+.venv-runtime/.installed: setup.py constraints.txt .venv-release/.installed
+	test -x .venv-runtime/bin/python || $(PYTHON) -m venv --without-pip .venv-runtime
+	.venv-release/bin/python -m pip --python .venv-runtime/bin/python install --quiet --constraint constraints.txt .
+	rm -f .venv-runtime/lib/python3*/site-packages/pyterrier_lir-*.dist-info/direct_url.json
 	touch $@
 
 .venv-release/.installed: tools/requirements.txt

@@ -110,8 +110,10 @@ def shown(table: pd.DataFrame, name: str, measure: Any) -> str:
     return f"{value} (p < 0.001)" if p < 0.001 else f"{value} (p {p:.3f})"
 
 
-def header(title: str, notes: list[str], num_queries: int | None) -> list[str]:
-    """The machine, the software, what was measured."""
+def header(
+    title: str, notes: list[str], num_queries: int | None, times: str = "ms: median of single queries, 1 thread"
+) -> list[str]:
+    """The machine, the software, what was measured, and what the times are."""
     here = environment.describe()
     processor, found = here["processor"], here["versions"]
     ours = ", ".join(f"{name} {found[name]}" for name in ("pyterrier-lir", "pyterrier", "numpy") if name in found)
@@ -122,7 +124,7 @@ def header(title: str, notes: list[str], num_queries: int | None) -> list[str]:
         f"{os.getloadavg()[0]:.1f}; {ours}, Python {here['python']}, kernels `{here['kernels']}`.",
         "- all-MiniLM-L6-v2 with 128 dimensions, never trained for late interaction; indexes of 4 bits. scifact-2k: "
         "2,000 documents of SciFact, all relevant ones and then in collection order. "
-        f"{queries[0].upper()}{queries[1:]}; ms: median of single queries, 1 thread.",
+        f"{queries[0].upper()}{queries[1:]}; {times}.",
         *(f"- {note}" for note in notes), "",
     ]  # fmt: skip
 

@@ -119,8 +119,9 @@ def main() -> None:
     rows = measured(index, topics, judged(collection.dataset.qrels, topics), args.rounds)
     text = header(
         "Frames of many queries",
-        [f"{len(topics):,} queries in one frame, 100 results each, best of {args.rounds}."],
+        [f"{len(topics):,} queries in one frame: SciFact's, asked again under other names. 100 results each."],
         None,
+        times=f"s: of the whole frame, best of {args.rounds}",
     )
     columns = ["system", "threads", "ranking, s", "in kernels, s", "outside of them", "experiment, s",
                "ranking: times one thread", "experiment: times one thread"]  # fmt: skip

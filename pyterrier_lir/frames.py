@@ -14,6 +14,7 @@ import pyterrier as pt
 
 from pyterrier_lir import columns
 from pyterrier_lir.columns import Floats
+from pyterrier_lir.kernels.checks import is_whole
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.store import Store
@@ -124,20 +125,16 @@ def _advice_on_text(there: list[str], missing: set[str]) -> str:
     return "Queries have qid and query, documents have docno and text." if missing & {"query", "docno"} else ""
 
 
-def check_counts(least: int = 1, /, **values: float | None) -> None:
-    """Refuses arguments that are not whole numbers of at least ``least``; None stands for a default, where one is."""
+def check_counts(least: int = 1, /, **values: float) -> None:
+    """Refuses arguments that are not whole numbers of at least ``least``."""
     for name, value in values.items():
-        if value is None and name != "num_results":
-            continue
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        if not is_whole(value) or value < least:
             raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
 
 
-def check_given(**values: object) -> None:
-    """Refuses None where it stands for no default."""
-    for name, value in values.items():
-        if value is None:
-            raise ValueError(f"{name} is None; expected a value: it has no default that None could stand for.")
+def check_optional_counts(least: int = 1, /, **values: float | None) -> None:
+    """As `check_counts`, of arguments for which None stands for a default."""
+    check_counts(least, **{name: value for name, value in values.items() if value is not None})
 
 
 def check_flags(**values: object) -> None:

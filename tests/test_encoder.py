@@ -219,10 +219,10 @@ def test_verbose_shows_texts_per_second(encoder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dim": 0}, "dim=0.*at least 1"),
-        ({"batch_size": 0}, "batch_size=0.*at least 1"),
-        ({"query_length": -1}, "query_length=-1"),
-        ({"document_length": 0}, "document_length=0"),
+        ({"dim": 0}, "dim is 0; expected at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
+        ({"query_length": -1}, "query_length is -1"),
+        ({"document_length": 0}, "document_length is 0"),
         ({"dtype": "int8"}, "dtype='int8'.*'bfloat16'"),
         ({"device": []}, "device=.*at least one"),
         ({"prompts": {"doc": "x"}}, "prompts.*'doc'.*'document'"),

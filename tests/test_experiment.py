@@ -1,5 +1,6 @@
 """Experiments: honest times, the numbers, the environment and the report."""
 
+import base64
 import html.parser
 import json
 import os
@@ -14,7 +15,7 @@ from ir_measures import AP, RR
 from little import Little
 
 import pyterrier_lir as lir
-from pyterrier_lir.experiment import environment, first_stage, run, timing
+from pyterrier_lir.experiment import environment, first_stage, plots, reporting, run, timing
 from pyterrier_lir.experiment.collection import open_collection, safe_name
 from pyterrier_lir.experiment.inputs import parse_measures
 from pyterrier_lir.experiment.report_parts import compare, read_table, systems_table
@@ -106,6 +107,20 @@ def test_the_numbers_are_those_of_pt_experiment(outcome, little, tmp_path):
     pd.testing.assert_frame_equal(found[same], wanted[same], check_dtype=False)
     # by hand: each query's relevant documents are the best, "the" and "a" do not matter to BM25
     assert found["AP"][0] == 1.0 and found["RR@10"][0] == 1.0
+
+
+def test_the_plot_is_drawn_once(outcome, tmp_path, monkeypatch):
+    drawn, tradeoff_plot = [], plots.tradeoff_plot
+
+    def draw(*args, **kwargs):
+        drawn.append(tradeoff_plot(*args, **kwargs))
+        return drawn[-1]
+
+    monkeypatch.setattr(reporting, "tradeoff_plot", draw)
+    monkeypatch.setattr(plots, "tradeoff_plot", draw)
+    page = outcome.save(tmp_path).read_text()
+    (shown,) = re.findall('src="data:image/png;base64,([^"]+)"', page)
+    assert base64.b64decode(shown) == (tmp_path / "tradeoff.png").read_bytes() and len(drawn) == 1
 
 
 def test_runs_are_saved_as_trec(outcome, little, tmp_path):

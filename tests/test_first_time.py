@@ -212,7 +212,7 @@ MISTAKES = [
     Mistake("dimensions as a string", lambda w: lir.ToyEncoder(dim="8"),
             ValueError, "dim is '8'", "expected at least 1", "as a whole number"),
     Mistake("a batch size as a string", lambda w: lir.LateInteractionEncoder("minilm", batch_size="8"),
-            ValueError, "batch_size='8'", "expected at least 1", "as a whole number"),
+            ValueError, "batch_size is '8'", "expected at least 1", "as a whole number"),
     Mistake("a seed as a string", lambda w: lir.ToyEncoder(seed="8"),
             ValueError, "seed is '8'", "expected at least 0", "as a whole number"),
     Mistake("weights that are text", lambda w: w.index.plaid()(w.q(BREAD).assign(query_weights="high")),

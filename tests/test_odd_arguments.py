@@ -87,13 +87,37 @@ def index(tmp_path_factory):
         (lambda index: index.early_exit_maxsim(1, k=None), "k"),
         (lambda index: index.corpus_graph(k=None), "k"),
         (lambda index: lir.Truncate(None), "dim"),
+        (lambda index: lir.ToyEncoder(dim=None), "dim"),
+        (lambda index: lir.LateInteractionEncoder("minilm", batch_size=None), "batch_size"),
+        (lambda index: lir.train.Schedule(epochs=None), "epochs"),
+        (lambda index: index.muvera(seed=None), "seed"),
         (lambda index: lir.rerank.CandidatePruning(0.1, k=None), "k"),
         (lambda index: lir.feedback.MaskWeighting(None), "mask_id"),
     ],
 )
 def test_none_is_no_number(index, make, name):
-    with pytest.raises(ValueError, match=f"^{name} is None; expected (a value|at least 1, as a whole number)"):
+    with pytest.raises(ValueError, match=f"^{name} is None; expected at least [01], as a whole number"):
         make(index)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 2.0, "2"])
+def test_a_truth_is_no_count(index, tmp_path, value):
+    """Whatever room checks it, and in whatever words."""
+    makers = {
+        "num_results": lambda: index.exhaustive(num_results=value),
+        "nprobe": lambda: index.plaid(nprobe=value),
+        "num_threads": lambda: index.plaid(num_threads=value),
+        "seed": lambda: index.muvera(seed=value),
+        "batch_size": lambda: lir.LateInteractionEncoder("minilm", batch_size=value),
+        "query_length": lambda: lir.LateInteractionEncoder("minilm", query_length=value),
+        "epochs": lambda: lir.train.Schedule(epochs=value),
+        "steps": lambda: lir.train.Schedule(steps=value),
+        "centroids": lambda: build(tmp_path / "i", named("", 2, 0), centroids=value),
+        "nbits": lambda: build(tmp_path / "i", named("", 2, 0), nbits=value),
+    }
+    for name, make in makers.items():
+        with pytest.raises(ValueError, match=rf"^{name} is {value!r}; expected "):
+            make()
 
 
 @pytest.mark.parametrize(

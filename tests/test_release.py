@@ -32,10 +32,14 @@ def check():
     return module
 
 
-def wheel(path, names):
+def wheel(path, names, modes=None):
+    """An archive of empty files, of the modes that they have everywhere."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(name, "")
+            entry = zipfile.ZipInfo(name)
+            mode = 0o755 if name.endswith(".so") else 0o664 if name.endswith("/RECORD") else 0o644
+            entry.external_attr = (modes or {}).get(name, mode) << 16
+            archive.writestr(entry, "")
     return path
 
 
@@ -48,14 +52,25 @@ def sdist(path, names):
 
 def test_a_wheel_holds_the_package_and_nothing_else(check, tmp_path):
     own = {name for name in check.committed() if name.startswith("pyterrier_lir/") and "/kernels/src/" not in name}
-    whole = {*own, *KERNELS, "pyterrier_lir-0.1.0.dist-info/METADATA"}
+    info = "pyterrier_lir-0.1.0.dist-info"
+    about = {f"{info}/{name}" for name in ("METADATA", "RECORD", "licenses/LICENSE", "licenses/LICENSE.pybind11")}
+    whole = {*own, *KERNELS, *about}
     assert list(check.in_wheel(wheel(tmp_path / NAME, whole))) == []
     without = {*whole, "tests/test_plaid.py"} - {"pyterrier_lir/py.typed"}
     assert [*check.in_wheel(wheel(tmp_path / NAME, without))] == [
         "it holds tests/test_plaid.py", "it lacks pyterrier_lir/py.typed",
     ]  # fmt: skip
-    (found,) = check.in_wheel(wheel(tmp_path / NAME, whole - {min(KERNELS)}))
-    assert found.endswith("expected three and what chooses between them")
+    without = whole - {min(KERNELS), f"{info}/licenses/LICENSE.pybind11"}
+    assert [*check.in_wheel(wheel(tmp_path / NAME, without))] == [
+        f"it lacks {min(KERNELS)}", "it lacks LICENSE.pybind11",
+    ]  # fmt: skip
+    modes = {f"{info}/METADATA": 0o600, min(KERNELS): 0o700}
+    assert {*check.in_wheel(wheel(tmp_path / NAME, whole, modes))} == {
+        f"{info}/METADATA has the mode 600", f"{min(KERNELS)} has the mode 700",
+    }  # fmt: skip
+    others = [*check.in_wheel(wheel(tmp_path / NAME.replace("311", "312"), whole))]
+    assert others[:4] == [f"it holds {name}" for name in sorted(KERNELS)]  # of another Python
+    assert others[4:8] == [f"it lacks {name.replace('311', '312')}" for name in sorted(KERNELS)]
     (found,) = check.in_wheel(wheel(tmp_path / NAME.replace("manylinux_2_34", "linux"), whole))
     assert found.startswith("its name is strange")
 

@@ -132,6 +132,15 @@ def test_the_report_of_what_pt_experiment_gives():
     assert data["queries"][0]["values"][1] == [1, 0, 0, 0]
 
 
+def test_the_page_names_the_test_that_was_used(found):
+    assert "(paired t-test, Holm-corrected, p &lt; 0.05)" in report(found, TOPICS, QRELS)
+    systems = dict(zip(("turned", "<best>"), found.rankings.values(), strict=True))
+    results = pt.Experiment(systems, TOPICS, QRELS, [RR @ 10], baseline="turned", test="wilcoxon")
+    others = found._replace(results=results)
+    assert "is significant (not corrected, p &lt; 0.05)" in report(others, TOPICS, QRELS)  # nobody said by what
+    assert "(Wilcoxon &amp; co, not corrected, p" in report(others, TOPICS, QRELS, test="Wilcoxon & co")
+
+
 def test_several_baselines_and_no_correction(index):
     systems = {name: index.exhaustive(num_results=k) for name, k in (("a", 1), ("b", 2), ("c", 3))}
     both = measure(

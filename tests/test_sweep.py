@@ -1,5 +1,7 @@
 """Sweeps: a row for each combination of parameters, queries encoded once."""
 
+import signal
+
 import pyterrier as pt
 import pytest
 from fruit import FRUIT
@@ -109,6 +111,29 @@ def test_what_is_finished_outlives_a_combination_that_fails(fruit, caplog):
     assert found["nprobe"].tolist() == [2, 2, 1, 1] and found["broken"].tolist() == [True, False, True, False]
     assert "nprobe=2, broken=True failed, the sweep goes on: OSError: the disk is full" in caplog.text
     assert len(lir.tradeoff_plot(found, y="AP").axes[0].texts) == 3
+
+
+class Stopped(pt.Transformer):
+    """Somebody presses Ctrl-C while this one works."""
+
+    def transform(self, inp):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the signal was not heard")
+
+
+def test_what_is_finished_outlives_ctrl_c(fruit, caplog):
+    encoder, index, topics, qrels = fruit
+    grid = {"nprobe": [1, 2, 3, 4]}
+    makers = {1: index.plaid, 2: lambda **_: Fails(), 3: lambda **_: Stopped(), 4: index.plaid}
+    found = lir.sweep(
+        lambda nprobe: makers[nprobe](nprobe=nprobe), grid, topics, qrels, [AP], encoder=encoder, warm_up=0
+    )
+    assert found["nprobe"].tolist() == [1, 2, 3, 4] and list(found)[-1] == "error"
+    assert found["error"].tolist()[1:] == ["OSError: the disk is full", "KeyboardInterrupt", "KeyboardInterrupt"]
+    assert found["AP"].notna().tolist() == [True, False, False, False]
+    assert "interrupted at nprobe=3: the last 2 of 4 pipelines are not measured" in caplog.text
+    with pytest.raises(KeyboardInterrupt):
+        lir.sweep(lambda nprobe: Stopped(), grid, topics, qrels, [AP], encoder=encoder)
 
 
 def test_nothing_is_finished_where_all_fail(fruit):

@@ -22,7 +22,9 @@ RESULTS = pd.DataFrame({
 
 def test_a_latex_table():
     heading, caption = {"ms": r"ms $\downarrow$"}, r"As \cite{x}, $k=1$."
-    text = table(RESULTS, columns=heading, correction="holm", caption=caption, label="tab:x")
+    text = table(
+        RESULTS, columns=heading, correction="holm", test="paired t-test", caption=caption, label="tab:x"
+    )  # fmt: skip
     assert text.splitlines() == [
         r"\begin{table}", r"\centering",
         r"\caption{As \cite{x}, $k=1$. Bold: best. $+$ and $-$: significantly better and worse than BM25 \& co (paired "
@@ -73,6 +75,7 @@ def test_the_caption_says_which_statistic_a_time_is():
     )
     marked = table(RESULTS.assign(mrt=1.5), format="markdown", columns={"mrt": "time"}, test="Wilcoxon test")
     assert "(Wilcoxon test, " in marked
+    assert "than BM25 & co (corrected for multiple tests, p < 0.05)" in table(RESULTS, format="markdown")
     assert marked.endswith("p < 0.05). time: mean milliseconds per query, all queries in one call.")
 
 

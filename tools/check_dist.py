@@ -1,6 +1,7 @@
 """Looks into built archives: ``python tools/check_dist.py dist``. Exits with what is wrong.
 
-The sdist must hold what is committed, a wheel the package and nothing else; compiled kernels must load nothing but
+The sdist must hold what is committed, a wheel the package, the licences of all that is compiled into it and nothing
+else, with modes that do not depend on who made it; compiled kernels must be for the wheel's Python, load nothing but
 the system's libraries, from nowhere else, and carry no debug information.
 """
 
@@ -18,7 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2"}
-KERNELS = re.compile(r"pyterrier_lir/kernels/_(cpu|x86_64_v2|x86_64_v3|icelake)\.cpython-\d+-x86_64-linux-gnu\.so")
+NAME = re.compile(r"pyterrier_lir-[\w.]+-cp(?P<python>3\d+)-cp(?P=python)-manylinux_\d+_\d+_x86_64\.whl")
+KERNELS = ("_cpu", "_x86_64_v2", "_x86_64_v3", "_icelake")  # what chooses, and what it chooses from
 MADE = {"PKG-INFO", "setup.cfg"}  # by setuptools, beside its egg-info
 NOT_IN_SDIST = (".gitignore", ".ci/")  # of the repository, not of the project
 NOT_IN_WHEEL = ("pyterrier_lir/kernels/src/",)
@@ -55,18 +57,26 @@ def in_sdist(path: Path) -> Iterator[str]:
 
 def in_wheel(path: Path) -> Iterator[str]:
     """What a wheel has too much, or lacks, and what is wrong with its kernels."""
-    if not re.fullmatch(r"pyterrier_lir-[\w.]+-(cp3\d+)-\1-manylinux_\d+_\d+_x86_64\.whl", path.name):
+    named = NAME.fullmatch(path.name)
+    if named is None:
         yield "its name is strange; expected such as pyterrier_lir-0.1.0-cp311-cp311-manylinux_2_34_x86_64.whl"
+        return
     with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
+        entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+        files = {name: archive.read(name) for name in entries}
     if sum(map(len, files.values())) > 3e6 * WHEEL_MEGABYTES or path.stat().st_size > 1e6 * WHEEL_MEGABYTES:
         yield f"it is larger than {WHEEL_MEGABYTES} MB"
-    kernels = {name for name in files if KERNELS.fullmatch(name)}
-    if len(kernels) != 4:
-        yield f"it has the kernels {sorted(kernels)}; expected three and what chooses between them"
-    own = {name for name in committed() if name.startswith("pyterrier_lir/") and not name.startswith(NOT_IN_WHEEL)}
-    yield from compared({name for name in files if ".dist-info/" not in name} - kernels, own)
-    for name in sorted(kernels):
+    kernels = {f"pyterrier_lir/kernels/{name}.cpython-{named['python']}-x86_64-linux-gnu.so" for name in KERNELS}
+    known = committed()
+    own = {name for name in known if name.startswith("pyterrier_lir/") and not name.startswith(NOT_IN_WHEEL)}
+    licences = {name for name in known if name.startswith("LICENSE")}
+    yield from compared({name for name in files if ".dist-info/" not in name}, own | kernels)
+    yield from compared({name.split("/licenses/")[1] for name in files if "/licenses/" in name}, licences)
+    for name, entry in entries.items():
+        mode = entry.external_attr >> 16 & 0o777
+        if mode != (0o755 if name in kernels else 0o664 if name.endswith("/RECORD") else 0o644):
+            yield f"{name} has the mode {mode:o}"
+    for name in sorted(kernels & {*files}):
         yield from (f"{name}: {what}" for what in in_kernel(files[name]))
 
 

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "licences.md"
-TOOLS = ["pip", "setuptools", "wheel", "pyterrier-lir"]  # of the environment, or ourselves
 PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "HPND", "CNRI", "Unlicense",
               "Zlib", "CMU", "CC0", "BSL-1.0")  # fmt: skip
 NOTE = """\
 # Licences
 
-What `pip install pyterrier-lir` brings with it, extras aside, and under which licences: written by `make sbom` from
-what the packages say of themselves. This package is under the MIT licence. MPL 2.0, where it stands below, asks whoever
-changes files of that package to publish those files; who uses it or ships it unchanged need not publish anything else.
-Listed with a torch for the processor: where pip brings one for CUDA, packages of NVIDIA (`nvidia-*`) come with it,
-under NVIDIA's own, proprietary licence.
+What an installation of this package brings with it, extras aside, and under which licences: written by `make sbom`
+from what the packages say of themselves. This package is under the MIT licence; its compiled kernels hold parts of
+pybind11, under the BSD licence in `LICENSE.pybind11`. MPL 2.0, where it stands below, asks whoever changes files of
+that package to publish those files; who uses it or ships it unchanged need not publish anything else. Listed with a
+torch for the processor: where pip brings one for CUDA, packages of NVIDIA (`nvidia-*`) come with it, under NVIDIA's
+own, proprietary licence.
 
 """
 
@@ -26,7 +26,8 @@ under NVIDIA's own, proprietary licence.
 def main(python: str) -> None:
     """Writes the page for the environment of a Python, those that are not plainly permissive first."""
     command = [sys.executable, "-m", "piplicenses", "--python", python, "--from=mixed", "--format=json", "--with-urls"]
-    done = subprocess.run([*command, "--ignore-packages", *TOOLS], stdout=subprocess.PIPE, check=True)
+    command += ["--with-system", "--ignore-packages", "pyterrier-lir"]  # what else is there was brought
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found = sorted(json.loads(done.stdout), key=lambda row: row["Name"].lower())
     open_questions = [row for row in found if not is_permissive(row["License"])]
     text = NOTE + section("Not only permissive", open_questions)

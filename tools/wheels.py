@@ -26,6 +26,7 @@ PINNED = Path(__file__).parent / "requirements.txt"
 
 def main(pythons: Sequence[str]) -> None:
     """Makes everything in ``dist/`` anew, and checks it."""
+    os.umask(0o022)  # archives hold who may read and write what
     found = {python: path for python in pythons if (path := shutil.which(python))}
     for folder in (BUILD, DIST):
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,7 +63,7 @@ def make_sdist(epoch: int) -> Path:
 
 def make_wheel(python: str, sdist: Path, epoch: int) -> None:
     """A wheel for one Python, with the lowest manylinux tag that its symbols allow."""
-    folder = BUILD / Path(python).name
+    folder = BUILD / python.strip("/").replace("/", "-")  # its name alone may be "python", like that of others
     # A Python may be linked with a path of its own; these keep it out of the kernels.
     linker = {"LDSHARED": "cc -shared", "LDCXXSHARED": "c++ -shared"}
     all_kernels = {"LIR_KERNELS": "all"}

@@ -13,7 +13,7 @@ import pyterrier as pt
 
 from pyterrier_lir.agents.snippets import best_passage
 from pyterrier_lir.agents.texts import Texts, best_with_texts
-from pyterrier_lir.frames import check_counts
+from pyterrier_lir.frames import check_counts, check_optional_counts
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder
@@ -82,7 +82,7 @@ class SearchTool:
         description: str = DESCRIPTION,
     ) -> None:
         check_counts(k=k, max_k=max_k, snippet_size=snippet_size)
-        check_counts(0, max_searches=max_searches, max_characters=max_characters)
+        check_optional_counts(0, max_searches=max_searches, max_characters=max_characters)
         if k > max_k:
             raise ValueError(f"k is {k}, max_k {max_k}; expected k to be at most that.")
         self.pipeline = pipeline

@@ -89,7 +89,8 @@ def encode_and_build(
             corpus is another one; what is stored is not lost.
         RuntimeError: If workers died again and again over one part.
     """
-    frames.check_counts(num_workers=num_workers, part_size=part_size)
+    frames.check_counts(part_size=part_size)
+    frames.check_optional_counts(num_workers=num_workers)
     parameters = build.Parameters(nbits, codec, centroids, keep_embs, seed)
     options = {"kind": build.DISTRIBUTED, "parameters": {**asdict(parameters), "part_size": part_size}}
     where, progress = Path(path).absolute(), progress_bar("part", verbose)

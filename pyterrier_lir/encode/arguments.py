@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING
 
+from pyterrier_lir import frames
 from pyterrier_lir.encode import backends, checkpoint
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ def check(encoder: LateInteractionEncoder) -> None:
         ImportError: If the backend's package is missing.
         ValueError: If an argument has no meaning.
     """
-    for name in ("dim", "query_length", "document_length", "batch_size"):
-        value = getattr(encoder, name)
-        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name}={value!r}; expected at least 1, as a whole number.")
+    frames.check_counts(batch_size=encoder.batch_size)
+    frames.check_optional_counts(
+        dim=encoder.dim, query_length=encoder.query_length, document_length=encoder.document_length
+    )
     if encoder.dtype not in checkpoint.DTYPES:
         raise ValueError(f"dtype={encoder.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
     backends.check(encoder.backend, encoder.quantized)

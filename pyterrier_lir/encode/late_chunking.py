@@ -80,8 +80,9 @@ class LateChunking(LirTransformer):
     ) -> None:
         if not isinstance(encoder, Encoder):
             raise ValueError(f"encoder is {encoder!r:.60}; expected an encoder. Pass lir.LateInteractionEncoder(...).")
-        frames.check_counts(length=length, stride=stride, window=window)
-        frames.check_counts(0, overlap=overlap)
+        frames.check_counts(length=length)
+        frames.check_optional_counts(stride=stride, window=window)
+        frames.check_optional_counts(0, overlap=overlap)
         frames.check_choice("unit", unit, UNITS)
         if stride is not None and stride > length:
             raise ValueError(f"stride is {stride}, length {length}; expected at most {length}, or text is left out.")

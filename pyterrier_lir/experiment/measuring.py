@@ -16,7 +16,7 @@ from pyterrier_lir import options
 from pyterrier_lir.experiment.costs import counts, sizes
 from pyterrier_lir.experiment.evaluating import averaged, evaluate
 from pyterrier_lir.experiment.inputs import baselines, check_systems, check_topics, encoded, judgements, parse_measures
-from pyterrier_lir.experiment.significance import check_correction, compared
+from pyterrier_lir.experiment.significance import TEST, check_correction, compared
 from pyterrier_lir.experiment.timing import WARM_UP, run_in_turns
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Measured(NamedTuple):
     """What `measure` found; a notebook shows the results.
 
     Attributes:
-        results: One row per system; see `measure`. How p-values were corrected stands in its ``attrs``.
+        results: One row per system; see `measure`. The test and the correction of its p-values stand in
+            its ``attrs``.
         perquery: One row per system and query: ``name, qid``, the measures, ``encode_ms``, ``retrieve_ms``.
         rankings: The ranking of each system: ``qid, docno, score, rank``.
     """
@@ -126,7 +127,7 @@ def measure(
     if len(bases) > 1:
         comparisons = [frame.add_suffix(f" vs {base}") for frame, base in zip(comparisons, bases, strict=True)]
     results = pd.concat([averaged(values, measures), pd.DataFrame(costs), pd.DataFrame(more), *comparisons], axis=1)
-    results.attrs["correction"] = correction if bases else None
+    results.attrs |= {"test": TEST, "correction": correction} if bases else {"test": None, "correction": None}
     return Measured(results, values.merge(times, on=["name", "qid"]), rankings)
 
 

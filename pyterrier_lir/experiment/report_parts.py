@@ -31,14 +31,16 @@ class Table(NamedTuple):
         results: One row per system.
         measures: Their columns that are measures; the first one counts most.
         baseline: The system that the others are compared with.
+        test: By which test; None where nobody said.
     """
 
     results: pd.DataFrame
     measures: list[str]
     baseline: str | None
+    test: str | None = None
 
 
-def read_table(results: pd.DataFrame, measures: Sequence[str] | None = None) -> Table:
+def read_table(results: pd.DataFrame, measures: Sequence[str] | None = None, test: str | None = None) -> Table:
     """The results with their measures, and the baseline, the first of several: the one with nothing compared.
 
     Raises:
@@ -55,7 +57,7 @@ def read_table(results: pd.DataFrame, measures: Sequence[str] | None = None) -> 
         results = results.rename(columns=lambda column: str(column).removesuffix(suffix))
     column = f"{measures[0]} +"
     bases = results["name"][results[column].isna()].tolist() if column in results else []
-    return Table(results, measures, str(bases[0]) if bases else None)
+    return Table(results, measures, str(bases[0]) if bases else None, test or results.attrs.get("test"))
 
 
 class Comparison(NamedTuple):
@@ -94,10 +96,11 @@ def systems_table(table: Table) -> str:
     if table.baseline:
         how = table.results.attrs.get("correction")
         tested = f"{correction_name(how)}-corrected" if how else "corrected" if _corrected(table) else "not corrected"
+        tested = escape(f"{table.test}, {tested}" if table.test else tested)
         notes.insert(
             0,
             f"Below a value: queries better and worse than {escape(table.baseline)}, and ▲ or ▼ where the difference "
-            f"is significant (paired t-test, {tested}, p &lt; 0.05). Bold: the best, as printed.",
+            f"is significant ({tested}, p &lt; 0.05). Bold: the best, as printed.",
         )
     names = ["System", *table.measures, *(heading for heading, _ in costs.values())]
     head = "".join(f"<th>{escape(name)}" for name in names)

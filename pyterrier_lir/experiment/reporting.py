@@ -44,6 +44,7 @@ def report(
     depth: int = DEPTH,
     aligned: int = ALIGNED,
     about: Mapping[str, Any] | None = None,
+    test: str | None = None,
 ) -> str:
     """Writes what an experiment found as one page of HTML: tables, plot, and any two rankings beside each other.
 
@@ -65,6 +66,8 @@ def report(
         depth: Documents of each ranking that are shown.
         aligned: Documents at the top of each ranking that are explained.
         about: What the numbers were made with, as ``environment.json`` has it.
+        test: What the p-values are of, such as ``"paired t-test"``; None for what `measure` noted. What `pt.Experiment`
+            gives has no note, so that the page names a test only if you do.
 
     Returns:
         HTML: ``Path("report.html").write_text(page, encoding="utf-8")``.
@@ -73,6 +76,18 @@ def report(
         ValueError: If the results have no measure, topics or judgements are not in this form, ``depth`` or ``aligned``
             is no such number, or a pipeline gives no texts or explains nothing.
     """
+    page, _ = page_and_plot(
+        found, topics, qrels, title=title, texts=texts, explain=explain, depth=depth, aligned=aligned, about=about,
+        test=test,
+    )  # fmt: skip
+    return page
+
+
+def page_and_plot(
+    found: Measured, topics: pd.DataFrame, qrels: pd.DataFrame, *, title: str, texts: Texts,
+    explain: pt.Transformer | None, depth: int, aligned: int, about: Mapping[str, Any] | None, test: str | None = None,
+) -> tuple[str, bytes | None]:  # fmt: skip
+    """The `report`, and the trade-off plot in it as PNG; None where no times were taken."""
     if not isinstance(found, Measured):
         raise ValueError(
             f"found is a {type(found).__name__}; expected what measure(...) gives. Of pt.Experiment's results make it: "
@@ -81,21 +96,21 @@ def report(
     frames.check_counts(depth=depth)
     frames.check_counts(0, aligned=aligned)
     topics = check_topics(topics, None, warm_up=0)
-    table = read_table(found.results)
+    table = read_table(found.results, test=test)
     values = _values(found.perquery, table.measures)
     data = page_data(
         found.rankings, values, topics, judgements(qrels, topics), pair=_pair(table), texts=texts,
         explain=explain if aligned else None, depth=depth, aligned=aligned,
     )  # fmt: skip
-    compared = differences(table, values[table.measures[0]], topics)
+    compared, plot = differences(table, values[table.measures[0]], topics), _plot(table)
     parts = [
         f"<h1>{escape(title)}</h1><p class=soft>{escape(_intro(found, about))}</p>",
-        f"<h2>Systems</h2>{systems_table(table)}{_plot(table)}",
+        f"<h2>Systems</h2>{systems_table(table)}{_figure(table, plot)}",
         f"<h2 id=rankings>Rankings side by side</h2>{markup(data)}",
         f"<h2>{escape(table.measures[0])} minus that of {escape(str(table.baseline))}</h2>{compared}" * bool(compared),
         environment(about) if about else "",
     ]
-    return _page(title, "".join(parts), as_json(data))
+    return _page(title, "".join(parts), as_json(data)), plot
 
 
 def _values(perquery: pd.DataFrame, measures: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -124,13 +139,18 @@ def _intro(found: Measured, about: Mapping[str, Any] | None) -> str:
     )
 
 
-def _plot(table: Table) -> str:
-    """The trade-off plot, where times were taken."""
+def _plot(table: Table) -> bytes | None:
     if "retrieve_ms" not in table.results:
+        return None
+    file = io.BytesIO()
+    tradeoff_plot(table.results, y=table.measures[0]).savefig(file, format="png")
+    return file.getvalue()
+
+
+def _figure(table: Table, plot: bytes | None) -> str:
+    if plot is None:
         return ""
-    picture = io.BytesIO()
-    tradeoff_plot(table.results, y=table.measures[0]).savefig(picture, format="png")
-    data = base64.b64encode(picture.getvalue()).decode()
+    data = base64.b64encode(plot).decode()
     return (
         f'<h2>Time and quality</h2><figure><img alt="{escape(table.measures[0])} against time" '
         f'src="data:image/png;base64,{data}"><figcaption>Left is faster, up is better. Filled: no other system is both '

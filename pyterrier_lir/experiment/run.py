@@ -79,8 +79,6 @@ class Outcome:
         Returns:
             The path of the report.
         """
-        from pyterrier_lir.experiment.plots import tradeoff_plot
-
         out = Path(out)
         (out / "runs").mkdir(parents=True, exist_ok=True)
         self.results.to_csv(out / "results.csv", index=False)
@@ -88,17 +86,22 @@ class Outcome:
         (out / "environment.json").write_text(json.dumps(self.environment, indent=2) + "\n")
         for name, ranking in self.rankings.items():
             pt.io.write_results(ranking, str(out / "runs" / f"{safe_name(name)}.res.gz"), run_name=safe_name(name))
-        tradeoff_plot(self.results, y=self.measures[0]).savefig(out / "tradeoff.png")
+        page, plot = self._page_and_plot(depth, aligned)
+        if plot is not None:
+            (out / "tradeoff.png").write_bytes(plot)
         path = out / "report.html"
-        path.write_text(self.report(depth=depth, aligned=aligned), encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
         return path
 
     def report(self, *, depth: int = DEPTH, aligned: int = ALIGNED) -> str:
         """The report as HTML; see `pyterrier_lir.experiment.report`."""
-        from pyterrier_lir.experiment.reporting import report
+        return self._page_and_plot(depth, aligned)[0]
+
+    def _page_and_plot(self, depth: int, aligned: int) -> tuple[str, bytes | None]:
+        from pyterrier_lir.experiment.reporting import page_and_plot
 
         found = Measured(self.results, self.perquery, self.rankings)
-        return report(
+        return page_and_plot(
             found, self.topics, self.qrels, title=self.environment["dataset"]["id"], texts=self.texts,
             explain=self.explain, depth=depth, aligned=aligned, about=self.environment,
         )  # fmt: skip

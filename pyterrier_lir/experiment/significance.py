@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+TEST = "paired t-test"
 CORRECTIONS = ("holm", "bonferroni", "sidak", "holm-sidak", "simes-hochberg", "hommel", "fdr_bh", "fdr_by")
 
 

@@ -66,9 +66,12 @@ def sweep(
         Where one fails the others are measured all the same. Its row has NaN for measures and costs, and a column
         ``error`` says what happened, which is logged as well; the column is there only if one failed.
 
+        Ctrl-C ends the sweep, and what is finished comes back: the other rows have the ``error`` ``KeyboardInterrupt``.
+
     Raises:
         ValueError: If the grid is empty or does not fit `make`, or what `experiment.measure` refuses.
         Exception: What the first combination raised, if all fail.
+        KeyboardInterrupt: If Ctrl-C comes before one is finished.
     """
     measures = parse_measures(eval_metrics)
     values = _values(grid, [*_COLUMNS, *map(str, measures)])
@@ -78,19 +81,26 @@ def sweep(
     qrels = judgements(qrels, topics)
     topics = encoded(topics, encoder, warm_up=warm_up)
     varying = [key for key in values if len(values[key]) > 1] or list(values)
-    rows: list[dict[str, Any]] = []
+    names = [", ".join(f"{key}={parameters[key]}" for key in varying) for parameters in combinations]
+    found: list[dict[str, Any]] = []
     failures: list[Exception] = []
-    for parameters, pipeline in pt.tqdm(list(zip(combinations, pipelines, strict=True)), desc="sweep", unit="pipeline"):
-        name = ", ".join(f"{key}={parameters[key]}" for key in varying)
+    for name, pipeline in pt.tqdm(list(zip(names, pipelines, strict=True)), desc="sweep", unit="pipeline"):
         try:
-            found = measure({name: pipeline}, topics, qrels, measures, warm_up=warm_up).results.iloc[0].to_dict()
+            found.append(measure({name: pipeline}, topics, qrels, measures, warm_up=warm_up).results.iloc[0].to_dict())
         except Exception as error:  # whatever it is: what the others take hours for must not be lost
             _log.warning("%s failed, the sweep goes on: %s: %s", name, type(error).__name__, error, exc_info=True)
             failures.append(error)
-            found = {"error": f"{type(error).__name__}: {error}"}
-        rows.append({"name": name, **parameters, **found})
-    if len(failures) == len(rows):
+            found.append({"error": f"{type(error).__name__}: {error}"})
+        except KeyboardInterrupt:
+            if len(failures) == len(found):
+                raise
+            left = len(names) - len(found)
+            _log.warning("interrupted at %s: the last %d of %d pipelines are not measured", name, left, len(names))
+            found += [{"error": "KeyboardInterrupt"}] * left
+            break
+    if len(failures) == len(found):
         raise failures[0]
+    rows = [{"name": name, **p, **row} for name, p, row in zip(names, combinations, found, strict=True)]
     return _frame(rows, values)
 
 

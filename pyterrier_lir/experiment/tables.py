@@ -46,7 +46,7 @@ def table(
     digits: int = 3,
     alpha: float = 0.05,
     correction: str | None = None,
-    test: str = "paired t-test",
+    test: str | None = None,
     caption: str | None = None,
     label: str | None = None,
 ) -> str:
@@ -67,7 +67,8 @@ def table(
         digits: Decimals of a measure.
         alpha: The level of significance.
         correction: How the p-values were corrected, for the caption; None for what `measure` noted.
-        test: What the p-values are of, for the caption, if you gave `pt.Experiment` another ``test``.
+        test: What the p-values are of, for the caption, such as ``"paired t-test"``; None for what `measure` noted.
+            What `pt.Experiment` gives has no note, so that its caption names a test only if you do.
         caption: What the table shows, as LaTeX where that is written; the meaning of marks and times is added.
         label: Of the LaTeX table, such as ``"tab:main"``.
 
@@ -101,8 +102,8 @@ def table(
             cells += [_mean(block, name, measure, digits, letters, alpha, latex) for measure in block.measures]
             cells += [_plain(block, name, column, latex) for column in more]
         rows.append(cells)
-    how = correction or next(iter(frames.values())).attrs.get("correction")
-    note = _note(blocks, letters, alpha, test, how)
+    noted = next(iter(frames.values())).attrs
+    note = _note(blocks, letters, alpha, test or noted.get("test"), correction or noted.get("correction"))
     times = " ".join(f"{heading}: {_TIMES[column]}." for column, heading in more.items() if column in _TIMES)
     text = " ".join(part for part in (caption, _latex_note(note) if latex else note, times) if part)
     return _latex(blocks, more, rows, text, label) if latex else _markdown(blocks, more, rows, text)
@@ -234,7 +235,9 @@ def _plain(block: _Block, name: str, column: str, latex: bool) -> str:
     return f"{value:.2f}" if isinstance(value, Real) else _name(str(value), latex)
 
 
-def _note(blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, test: str, correction: str | None) -> str:
+def _note(
+    blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, test: str | None, correction: str | None
+) -> str:
     """What the marks mean."""
     if not letters:
         return ""
@@ -245,7 +248,8 @@ def _note(blocks: Sequence[_Block], letters: Mapping[str, str], alpha: float, te
     if corrected:
         how = f"{correction_name(correction)}-corrected" if correction else "corrected for multiple tests"
         how += " per measure and baseline" if several else ""
-    return f"Bold: best. + and -: significantly better and worse than {against} ({test}, {how}, p < {alpha:g})."
+    tested = f"{test}, {how}" if test else how
+    return f"Bold: best. + and -: significantly better and worse than {against} ({tested}, p < {alpha:g})."
 
 
 def _latex(

@@ -89,7 +89,6 @@ class ColbertPRF(LirTransformer):
                 f"index_ is {index_!r} and stats is {stats!r}; expected one of them: index.colbert_prf(), or "
                 "ColbertPRF(stats=index.token_stats()) for documents that come as columns."
             )
-        frames.check_given(fb_docs=fb_docs, clusters=clusters, fb_embs=fb_embs, seed=seed)
         frames.check_flags(return_docs=return_docs)
         frames.check_counts(fb_docs=fb_docs, clusters=clusters)
         frames.check_counts(0, fb_embs=fb_embs, seed=seed)

@@ -41,7 +41,6 @@ class MaskWeighting(Reweighter):
     LABEL = "MASK Weighting"
 
     def __init__(self, mask_id: int, *, exclude: Collection[int] = ()) -> None:
-        frames.check_given(mask_id=mask_id)
         frames.check_counts(0, mask_id=mask_id)
         if not isinstance(exclude, Iterable) or isinstance(exclude, str | bytes):
             raise ValueError(f"exclude is {exclude!r}; expected token ids, such as [101, 102].")

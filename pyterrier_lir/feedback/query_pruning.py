@@ -41,7 +41,6 @@ class QueryPruning(Reweighter):
     LABEL = "Query Pruning"
 
     def __init__(self, index_: LirIndex, keep: int) -> None:
-        frames.check_given(keep=keep)
         frames.check_counts(keep=keep)
         self.index_ = index_
         self.keep = keep

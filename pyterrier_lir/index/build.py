@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from pyterrier_lir.index.manifest import CODECS, SEGMENTS, Manifest
 from pyterrier_lir.index.scoring import check_device
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.spool import BUILD, SPOOL, Record, Spool, spooled
+from pyterrier_lir.kernels.checks import is_whole
 
 LOGGER = logging.getLogger(__name__)
 PARAMETERS = "parameters.json"
@@ -63,13 +63,13 @@ class Parameters:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.nbits not in NBITS or not isinstance(self.nbits, Integral):
+        if self.nbits not in NBITS or not is_whole(self.nbits):
             raise ValueError(f"nbits is {self.nbits!r}; expected 1, 2, 4 or 8 (4 is the default).")
         if self.codec not in KINDS:
             raise ValueError(f'codec is {self.codec!r}; expected "uniform" (the default) or "quantile".')
-        if self.centroids is not None and (not isinstance(self.centroids, Integral) or self.centroids < 1):
+        if self.centroids is not None and (not is_whole(self.centroids) or self.centroids < 1):
             raise ValueError(f"centroids is {self.centroids!r}; expected at least 1, or None for 16 sqrt(tokens).")
-        if not isinstance(self.seed, Integral) or self.seed < 0:
+        if not is_whole(self.seed) or self.seed < 0:
             raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
         check_device(self.device)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from pyterrier_lir.index.cell_tokens import CellTokens
 from pyterrier_lir.index.codec import Codec, to_bytes
 from pyterrier_lir.index.segment import Segment
 from pyterrier_lir.index.store import Store
-from pyterrier_lir.kernels.checks import MAX_THREADS
+from pyterrier_lir.kernels.checks import MAX_THREADS, is_whole
 
 if TYPE_CHECKING:
     from pyterrier_lir.frames import Query
@@ -53,7 +52,7 @@ def threads(num_threads: int | None) -> int:
     """
     if num_threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not isinstance(num_threads, Integral) or num_threads < 1:
+    if not is_whole(num_threads) or num_threads < 1:
         raise ValueError(f"num_threads is {num_threads!r}; expected at least 1, or None for all cores.")
     if num_threads > MAX_THREADS:
         raise ValueError(f"num_threads is {num_threads}; expected at most {MAX_THREADS}, or None for all cores.")

@@ -2,7 +2,7 @@
 
 from numbers import Integral
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,14 @@ def check_length(name: str, array: np.ndarray, length: int, each: str) -> None:
         raise ValueError(f"{name} has {len(array)} entries, but must have {length}, one for each {each}")
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether this is a whole number, also one of NumPy's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def check_integer(name: str, value: int, *, bits: int = 32) -> None:
     """Raises unless ``value`` is a whole number of so many bits, as the kernels take it."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not -(1 << bits - 1) <= value < 1 << bits - 1:
+    if not is_whole(value) or not -(1 << bits - 1) <= value < 1 << bits - 1:
         raise ValueError(f"{name} is {value!r}, but must be a whole number of {bits} bits")
 
 

@@ -52,7 +52,7 @@ class LanceDB(Peer):
         nprobes: int | None = None,
         folder: str | Path | None = None,
     ) -> None:
-        frames.check_counts(partitions=partitions, nprobes=nprobes)
+        frames.check_optional_counts(partitions=partitions, nprobes=nprobes)
         if nprobes is not None and partitions is None:
             raise ValueError(f"nprobes is {nprobes} without partitions; expected both, or neither for a scan.")
         self._begin(index_, num_results, folder)

@@ -52,7 +52,8 @@ class XtrWarp(Peer):
         num_threads: int | None = None,
         folder: str | Path | None = None,
     ) -> None:
-        frames.check_counts(nbits=nbits, nprobe=nprobe)
+        frames.check_counts(nbits=nbits)
+        frames.check_optional_counts(nprobe=nprobe)
         threads(num_threads)
         self._begin(index_, num_results, folder)
         self.nbits = nbits

@@ -62,7 +62,7 @@ class GridPooling(Reducer):
 
     def __init__(self, by: str, *, size: int | None = None, normalise: bool = True) -> None:
         frames.check_choice("by", by, [*GROUPS, "both"])
-        frames.check_counts(size=size)
+        frames.check_optional_counts(size=size)
         if (size is not None) != (by == "blocks"):
             state = "is missing" if size is None else f"is {size}"
             raise ValueError(f'size {state}; expected it for blocks, and only there: GridPooling("blocks", size=3).')

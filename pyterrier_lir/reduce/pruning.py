@@ -75,8 +75,8 @@ class TokenPruning(Reducer):
                 raise ValueError(f"{name} {state}; expected for this method: TokenPruning({method!r}, {call}).")
         if keep is not None:
             frames.check_number("keep", keep, sys.float_info.min, 1, "a share of the rows, 0 < keep <= 1")
-        frames.check_given(protected=protected)
-        frames.check_counts(0, tau=tau, protected=protected)
+        frames.check_counts(0, protected=protected)
+        frames.check_optional_counts(0, tau=tau)
         self.method = method
         self.keep = keep
         self.tau = tau

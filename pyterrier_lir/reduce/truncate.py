@@ -44,7 +44,6 @@ class Truncate(LirTransformer):
     LABEL = "Truncate"
 
     def __init__(self, dim: int) -> None:
-        frames.check_given(dim=dim)
         frames.check_counts(dim=dim)
         self.dim = dim
 

@@ -41,7 +41,6 @@ class CandidatePruning(LirTransformer):
 
     def __init__(self, alpha: float, *, k: int = 10) -> None:
         frames.check_number("alpha", alpha, 0, np.inf, "a number of at least 0; float('inf') keeps all")
-        frames.check_given(k=k)
         frames.check_counts(k=k)
         self.alpha = alpha
         self.k = k

@@ -57,7 +57,6 @@ class CorpusGraph:
     rows: int = 32
 
     def __post_init__(self) -> None:
-        frames.check_given(k=self.k, rows=self.rows)
         frames.check_counts(k=self.k, rows=self.rows)
 
     @property

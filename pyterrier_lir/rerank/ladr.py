@@ -71,7 +71,8 @@ class Ladr(LirTransformer):
     ) -> None:
         if not hasattr(graph, "neighbours"):
             raise ValueError(f"graph is {graph!r}; expected a corpus graph: index.ladr(index.corpus_graph(k=16)).")
-        frames.check_counts(depth=depth, num_results=num_results)
+        frames.check_counts(num_results=num_results)
+        frames.check_optional_counts(depth=depth)
         frames.check_missing(missing)
         scoring.threads(num_threads)
         self.index_ = index_

@@ -29,7 +29,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,8 +58,9 @@ class Fde(NamedTuple):
 
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
-        frames.check_given(k_sim=self.k_sim, reps=self.reps)
-        frames.check_counts(k_sim=self.k_sim, d_proj=self.d_proj, reps=self.reps, final_dim=self.final_dim)
+        frames.check_counts(k_sim=self.k_sim, reps=self.reps)
+        frames.check_counts(0, seed=self.seed)
+        frames.check_optional_counts(d_proj=self.d_proj, final_dim=self.final_dim)
         if self.k_sim > 20:
             raise ValueError(f"k_sim is {self.k_sim}; expected at most 20, which is a million cells.")
         frames.check_choice("projection", self.projection, ("dense", "sparse"))
@@ -69,8 +69,6 @@ class Fde(NamedTuple):
                 'projection is "sparse", but d_proj is None; expected d_proj as well. Leave projection out.'
             )
         frames.check_flags(fill_empty=self.fill_empty)
-        if not isinstance(self.seed, Integral) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
 
     @property
     def name(self) -> str:

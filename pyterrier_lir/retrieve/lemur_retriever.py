@@ -80,7 +80,8 @@ class LemurRetriever(VectorRetriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results, ef_search=ef_search, nprobe=nprobe)
+        frames.check_counts(num_results=num_results)
+        frames.check_optional_counts(ef_search=ef_search, nprobe=nprobe)
         threads(num_threads)
         vectors.check_kind(ann, ef_search, nprobe)
         self.index_ = index_

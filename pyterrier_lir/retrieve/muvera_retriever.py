@@ -104,7 +104,8 @@ class MuveraRetriever(VectorRetriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results, ef_search=ef_search, nprobe=nprobe)
+        frames.check_counts(num_results=num_results)
+        frames.check_optional_counts(ef_search=ef_search, nprobe=nprobe)
         frames.check_flags(center=center)
         threads(num_threads)
         vectors.check_kind(ann, ef_search, nprobe)

@@ -134,7 +134,8 @@ class Plaid(Retriever):
         device: str = "cpu",
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results, nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
+        frames.check_counts(num_results=num_results)
+        frames.check_optional_counts(nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
         check_threshold(threshold, threshold_quantile)
         check_device(device)
         frames.check_choice("preset", preset, PRESETS)

@@ -45,7 +45,6 @@ class PlaidCandidates(LirTransformer):
         docnos: Collection[str] | None = None,
         num_threads: int | None = None,
     ) -> None:
-        frames.check_given(nprobe=nprobe, min_docs=min_docs)
         frames.check_counts(nprobe=nprobe, min_docs=min_docs)
         threads(num_threads)
         self.index_ = index_

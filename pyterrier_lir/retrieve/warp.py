@@ -142,9 +142,8 @@ class Warp(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(
-            num_results=num_results, nprobe=nprobe, t_prime=t_prime, bound=bound, groups=groups, min_docs=min_docs
-        )
+        frames.check_counts(num_results=num_results)
+        frames.check_optional_counts(nprobe=nprobe, t_prime=t_prime, bound=bound, groups=groups, min_docs=min_docs)
         frames.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_

@@ -89,8 +89,8 @@ class Xtr(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_given(token_k=token_k)
-        frames.check_counts(num_results=num_results, token_k=token_k, nprobe=nprobe)
+        frames.check_counts(num_results=num_results, token_k=token_k)
+        frames.check_optional_counts(nprobe=nprobe)
         _check_scoring(impute, normalise)
         threads(num_threads)
         self.index_ = index_
@@ -151,7 +151,6 @@ class XtrScorer(LirTransformer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> None:
-        frames.check_given(token_k=token_k)
         frames.check_counts(token_k=token_k)
         _check_scoring(impute, normalise)
         frames.check_missing(missing)

@@ -58,7 +58,8 @@ class Settings:
     host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        frames.check_counts(workers=self.workers, max_query=self.max_query, max_results=self.max_results)
+        frames.check_counts(max_query=self.max_query, max_results=self.max_results)
+        frames.check_optional_counts(workers=self.workers)
         frames.check_counts(0, waiting=self.waiting)
         frames.check_number("timeout", self.timeout, 1e-3, 1e6, "seconds, more than 0")
 

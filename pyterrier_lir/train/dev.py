@@ -44,7 +44,7 @@ class Dev:
     best: bool = False
 
     def __post_init__(self) -> None:
-        frames.check_counts(every=self.every)
+        frames.check_optional_counts(every=self.every)
         if not len(self.measures):
             raise ValueError("measures is empty; expected at least one, such as [nDCG @ 10].")
         relevant = self.qrels[self.qrels["label"] > 0]

@@ -49,8 +49,11 @@ class Schedule:
     checkpoint_steps: int = 100
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "steps", "batch_size", "accumulate", "query_length", "document_length", "checkpoint_steps")
-        frames.check_counts(**{name: getattr(self, name) for name in counts})
+        needed = ("epochs", "batch_size", "accumulate", "checkpoint_steps")
+        frames.check_counts(**{name: getattr(self, name) for name in needed})
+        frames.check_optional_counts(
+            steps=self.steps, query_length=self.query_length, document_length=self.document_length
+        )
         if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0):
             raise ValueError(
                 f"learning_rate is {self.learning_rate}, clip {self.clip}, weight_decay {self.weight_decay}; expected "
