@@ -115,9 +115,9 @@ def overheads(texts: list[str]) -> str:
     batches = [lengths[start : start + encoder.batch_size] for start in range(0, len(texts), encoder.batch_size)]
     padded = sum(len(batch) * max(batch) for batch in batches)
     return (
-        f"In batches of {encoder.batch_size}, longest texts first, {100 * (1 - sum(lengths) / padded):.1f} % of what torch "
-        f"computes is padding. Making tokens of texts is {100 * (made - start) / (done - made):.1f} % of the time of the "
-        "quantised encoder."
+        f"In batches of {encoder.batch_size}, longest texts first, {100 * (1 - sum(lengths) / padded):.1f} % of what "
+        f"torch computes is padding. Making tokens is {100 * (made - start) / (done - made):.1f} % of the time "
+        "of the quantised encoder."
     )
 
 
@@ -175,7 +175,8 @@ def main() -> None:
     lines = [
         f"{len(texts)} texts, {tokens:,} tokens, 50 queries one by one, all-MiniLM-L6-v2 (384 dimensions), batches of "
         f"32 by torch and of 1 by the others, {arguments.threads} thread(s), median of {arguments.rounds} interleaved "
-        f"rounds; torch {torch.__version__}, {platform.machine()}; load average at the start, from other work: {load:.1f}.",
+        f"rounds; torch {torch.__version__}, {platform.machine()}; load average at the start, from other work: "
+        f"{load:.1f}.",
         "",
         *markdown(header, rows),
         "",

@@ -52,8 +52,7 @@ def test_quantised_vectors_are_near_and_say_so(folder, backend):
     original, other = encoders(folder, backend=backend, quantized=True)
     expected = np.concatenate([one.embs for one in original.encode_docs(TEXTS)])
     found = np.concatenate([one.embs for one in other.encode_docs(TEXTS)])
-    cosines = (expected * found).sum(axis=1)
-    assert 0.99 < cosines.mean() < 1 - 1e-6
+    assert 1e-5 < np.abs(found - expected).max() < 1e-2
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     assert other.fingerprint != original.fingerprint
     with pytest.raises(ValueError, match="encoder"):
@@ -101,6 +100,15 @@ def test_exported_once_and_again_when_it_is_damaged(folder, backend, monkeypatch
 
     with pytest.raises(ValueError, match=r"differ by .*expected at most 0\.0001"):
         backends._compare(model.model, model.tokenizer, nothing, path)
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_rounding_by_token_keeps_the_vectors_of_a_trained_model(backend):
+    text = "One step for all tokens would give a mean cosine of .990: in MiniLM a few have values ten times as large."
+    original, other = (
+        encoder.encode_docs([text])[0].embs for encoder in encoders("minilm", backend=backend, quantized=True)
+    )
+    assert 0.995 < (original * other).sum(axis=1).mean() < 0.9999
 
 
 @pytest.mark.parametrize("backend", ENGINES)
