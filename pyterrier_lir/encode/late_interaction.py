@@ -48,10 +48,11 @@ class LateInteractionEncoder(Encoder):
             ``"float32"``, ``"bfloat16"`` or ``"float16"`` (GPU only). Embeddings are float32 in any case.
         backend: What runs the backbone: ``"torch"``, or on the processor ``"onnx"`` (ONNX Runtime) or ``"openvino"``,
             in float32. A backbone is exported when it is first used, and kept in PyTerrier's home; its vectors are
-            compared with torch's then. Several times as fast on single queries, little on long documents.
-        quantized: Whether weights have 8 bits: faster, but not the same vectors (cosine about .99), and so another
-            fingerprint. Not with torch.
-        batch_size: Texts in one forward pass.
+            compared with torch's then.
+        quantized: Whether weights have 7 bits, and what they are multiplied with 8: faster, but not the same vectors
+            (cosine about .997), and so another fingerprint. Not with torch.
+        batch_size: Texts in one forward pass of torch. The other backends take one at a time, without padding: its
+            numbers stay in the processor's caches, and its rounding depends on no other text.
         device: Such as ``"cpu"`` or ``"cuda:1"``; None takes a GPU where there is one. A list such as
             ``["cuda:0", "cuda:1"]`` starts a process for each; a script that gives one needs the usual
             ``if __name__ == "__main__":``.
@@ -212,7 +213,7 @@ class LateInteractionEncoder(Encoder):
                 model.prompts,
                 model.default_prompt_name,
                 options,
-                *([f"{self.backend}, 8 bits"] if self.quantized else []),
+                *([f"{self.backend}, {backends.ROUNDING}"] if self.quantized else []),
             ]
             self._fingerprint = checkpoint.fingerprint(self.model, model, facts)
         return self._fingerprint
@@ -373,7 +374,7 @@ class LateInteractionEncoder(Encoder):
                 outputs = encode(
                     [texts[i] for i in batch],
                     output_value=None,
-                    batch_size=self.batch_size,
+                    batch_size=self.batch_size if self.backend == "torch" else 1,
                     show_progress_bar=False,
                     pool=self._pool,
                     chunk_size=self.batch_size,
