@@ -102,7 +102,6 @@ class TokenPooling(Reducer):
         frames.check_number("factor", factor, 1, sys.float_info.max, "at least 1: 2 leaves half of the vectors")
         frames.check_choice("method", method, METHODS)
         frames.check_flags(normalise=normalise)
-        frames.check_given(protected=protected)
         frames.check_counts(0, protected=protected)
         self.factor = factor
         self.method = method

@@ -60,7 +60,6 @@ class EarlyExitMaxSim(LirTransformer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> None:
-        frames.check_given(beta=beta, k=k)
         if beta != np.inf:
             frames.check_counts(beta=beta)
         frames.check_counts(k=k)
