@@ -382,6 +382,7 @@ def test_adaptive_re_ranking_composes(words):
     (lambda i: CandidatePruning(-0.1), "alpha is -0.1; expected a number of at least 0; float('inf') keeps all"),
     (lambda i: CandidatePruning(0.1, k=0), "k is 0; expected at least 1"),
     (lambda i: i.early_exit_maxsim(0), "beta is 0; expected at least 1, as a whole number"),
+    (lambda i: i.early_exit_maxsim(np.zeros(3)), "beta is array([0., 0., 0.]); expected at least 1"),
     (lambda i: i.early_exit_maxsim(1.5), "beta is 1.5; expected at least 1, as a whole number"),
     (lambda i: i.early_exit_maxsim(2, k=0), "k is 0; expected at least 1"),
     (lambda i: i.early_exit_maxsim(2, missing="skip"), "missing is 'skip'; expected one of 'error', 'drop'"),

@@ -60,7 +60,7 @@ class EarlyExitMaxSim(LirTransformer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> None:
-        if beta != np.inf:
+        if not isinstance(beta, float) or beta != np.inf:
             frames.check_counts(beta=beta)
         frames.check_counts(k=k)
         frames.check_missing(missing)
