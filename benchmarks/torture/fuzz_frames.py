@@ -366,7 +366,7 @@ def main() -> None:
             seen.update(result)
     table = [[what, f"{count:,}"] for what, count in sorted(seen.items())]
     table += [["wrong, crash or hang", "0"], ["all", f"{seen.total():,}"]]
-    rounds.write("fuzz_frames", __doc__, ["what came of it", "rounds"], table, args)
+    rounds.write("fuzz_frames", __doc__, ["what came of it", "frames, options, indexes"], table, args)
 
 
 if __name__ == "__main__":
