@@ -130,24 +130,31 @@ class Collection:
         cells = np.searchsorted(self.model.shares, rng.random(count), side="right")
         return np.searchsorted(self._ranked, rng.random(count), side="right") * CELLS + np.minimum(cells, CELLS - 1)
 
-    def documents(self) -> Iterator[Floats]:
-        """The tokens of each document, float32 ``(m, dim)``."""
-        left, batch = self.tokens, 0
+    def documents(self, first: int = 0) -> Iterator[Floats]:
+        """The tokens of each document, float32 ``(m, dim)``, from document number ``first`` on."""
+        batch, skipped = divmod(first, BATCH)
+        left = self.tokens - sum(int(self._lengths(before)[1].sum()) for before in range(batch))
         with ThreadPoolExecutor(1) as drawing:  # one batch ahead of whoever takes them
-            ahead = drawing.submit(self._batch, 0)
+            ahead = drawing.submit(self._batch, batch)
             while left > 0:
                 tokens, offsets = ahead.result()
                 batch += 1
                 ahead = drawing.submit(self._batch, batch)
-                for start, end in pairwise(offsets):
+                for i, (start, end) in enumerate(pairwise(offsets)):
                     if left <= 0:
                         return
-                    yield tokens[start:end]
+                    if i >= skipped:
+                        yield tokens[start:end]
                     left -= end - start
+                skipped = 0
+
+    def _lengths(self, batch: int) -> tuple[np.random.Generator, Ints]:
+        """A batch's random numbers, of which the first ones are the lengths of its documents, and these."""
+        rng = np.random.default_rng([1, self.tokens, batch])
+        return rng, rng.choice(self.model.lengths[0], BATCH)
 
     def _batch(self, batch: int) -> tuple[Floats, Ints]:
-        rng = np.random.default_rng([1, self.tokens, batch])
-        lengths = rng.choice(self.model.lengths[0], BATCH)
+        rng, lengths = self._lengths(batch)
         offsets = np.append(0, np.cumsum(lengths))
         topics, own, lists = self._written(rng, lengths)
         meanings = _of_lists(rng, lists, lengths)
@@ -194,8 +201,7 @@ class Collection:
         rows = []
         for i in range(count):
             batch = int(rng.integers(max(batches - 1, 1)))
-            again = np.random.default_rng([1, self.tokens, batch])
-            topics, own, lists = self._written(again, again.choice(self.model.lengths[0], BATCH))
+            topics, own, lists = self._written(*self._lengths(batch))
             doc = int(rng.integers(min(BATCH, self.tokens // 256)))
             embs = self._query(rng, topics[doc], own[doc], lists[doc])
             rows.append({"qid": str(i), "query": str(i), "query_embs": embs, "source": str(batch * BATCH + doc)})

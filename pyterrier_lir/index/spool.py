@@ -162,15 +162,17 @@ class SeenDocnos:
         self.current.difference_update(segment.docnos)
         del segment.docnos  # cached; read again only where a hash agrees
         self.segments.append(segment)
+        # As in a merge tree, so that a document is looked up in few arrays, however many segments there are.
+        while self.hashes and len(self.hashes[-1]) < 2 * len(hashes):
+            hashes = np.sort(np.concatenate([self.hashes.pop(), hashes]), kind="stable")
         self.hashes.append(hashes)
 
     def _stored(self, docno: str) -> bool:
         value = np.uint64(_hash(docno))
-        for segment, hashes in zip(self.segments, self.hashes, strict=True):
-            at = np.searchsorted(hashes, value)
-            if at < len(hashes) and hashes[at] == value and docno in segment.docnos:
-                return True
-        return False
+        places = ((hashes, int(hashes.searchsorted(value))) for hashes in self.hashes)
+        if not any(at < len(hashes) and hashes[at] == value for hashes, at in places):
+            return False
+        return any(docno in segment.docnos for segment in self.segments)
 
 
 def _docno(record: Record) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyterrier as pt
 
 from pyterrier_lir.index import manifest
@@ -40,19 +42,16 @@ class Unseen(LirTransformer):
         self.passages = passages
         self._number: int | None = None  # of the manifest that was read
         self._spooled: list[Path] = []
-        self._docnos: set[str] = set()
+        self._stored: set[str] = set()  # docnos, or those of the documents whose passages are stored
+        self._last: str | None = None  # the document of which passages may be missing, as they come in order
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Looks at what is on disk now."""
         pt.validate.columns(inp, includes=["docno"], context=self)
         self._refresh()
-        return inp[~inp["docno"].isin(self._whole() if self.passages else self._docnos)].reset_index(drop=True)
-
-    def _whole(self) -> set[str]:
-        """The documents of which all passages are stored: passages come in order, so all but the last one's."""
-        stored = {_document(docno) for docno in self._docnos}
-        last = Segment(self._spooled[-1]).docnos if self._spooled else []
-        return stored - {_document(docno) for docno in last[-1:]}
+        # Not isin(), which makes an array of all that is stored for every few documents that come.
+        new = [docno not in self._stored or docno == self._last for docno in inp["docno"].tolist()]
+        return inp[np.array(new, dtype=bool)].reset_index(drop=True)
 
     def _refresh(self) -> None:
         path = self.index_._directory
@@ -61,11 +60,17 @@ class Unseen(LirTransformer):
         if number != self._number or left[: len(self._spooled)] != self._spooled:
             # What is to be updated is there and must come through.
             updating = interrupted(path).get("kind") == "update"
-            self._docnos = set() if found is None or updating else set(Store(path).docids)
+            self._stored, self._last = set(), None
             self._number, self._spooled = number, []
-        new = left[len(self._spooled) :]
-        self._docnos.update(docno for entry in new for docno in Segment(entry).docnos)
+            self._note([] if found is None or updating else Store(path).docids)
+        for entry in left[len(self._spooled) :]:
+            docnos = Segment(entry).docnos
+            self._note(docnos)
+            self._last = _document(docnos[-1]) if self.passages else None
         self._spooled = left
+
+    def _note(self, docnos: Iterable[str]) -> None:
+        self._stored.update(map(_document, docnos) if self.passages else docnos)
 
 
 def _document(docno: str) -> str:
