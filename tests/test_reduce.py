@@ -345,7 +345,7 @@ def test_a_fixed_number_of_vectors_per_document(tmp_path):
     (lambda: lir.TokenPooling(2, method="ward"), "method is 'ward'; expected one of 'hierarchical', 'kmeans'"),
     (lambda: lir.TokenPooling(2, protected=-1), "protected is -1; expected at least 0, as a whole number"),
     (lambda: lir.TokenPooling(2, normalise="no"), "normalise is 'no'; expected True or False"),
-    (lambda: lir.TokenPooling(2, protected=None), "protected is None; expected a value"),
+    (lambda: lir.TokenPooling(2, protected=None), "protected is None; expected at least 0"),
     (lambda: lir.TokenPruning("last", keep=0.5), "method is 'last'; expected one of 'first', 'idf', 'stopwords'"),
     (lambda: lir.TokenPruning("first"), "keep is missing; expected for this method: TokenPruning('first', keep=0.5)"),
     (lambda: lir.TokenPruning("first", keep=0), "keep is 0; expected a share of the rows, 0 < keep <= 1"),
