@@ -141,8 +141,9 @@ def table() -> str:
 
 
 def python_files(folder: str) -> list[Path]:
-    """Its Python files, in order."""
-    return sorted((ROOT / folder).rglob("*.py"))
+    """Its Python files, in order; not what is kept in hidden folders, such as packages to compare with."""
+    found = (ROOT / folder).rglob("*.py")
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(ROOT).parts))
 
 
 def lines_of(path: Path) -> int:
