@@ -108,7 +108,8 @@ def test_scores_of_means_are_never_larger(method):
     means = reduced(lir.TokenPooling(3, method=method, normalise=False), embs)
     assert all(maxsim(query, means) <= maxsim(query, embs) + 1e-6 for query in queries)
     scaled = reduced(lir.TokenPooling(3, method=method, normalise=True), embs)
-    assert any(maxsim(query, scaled) > maxsim(query, embs) for query in queries)  # means at unit length reach further
+    # A mean at unit length is nearer to itself than any member of its group is.
+    assert any(maxsim(row[None], scaled) > maxsim(row[None], embs) + 1e-3 for row in scaled)
     np.testing.assert_allclose(np.linalg.norm(scaled, axis=1), 1, atol=1e-6)
 
 
