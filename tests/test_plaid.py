@@ -139,7 +139,8 @@ def test_within_a_set(index, topics):
         index.plaid(docnos=["nowhere"])(topics)
 
 
-def test_more_documents_are_scored_where_there_are_more_centroids():
+def test_more_cells_are_probed_and_more_documents_scored_where_there_are_more_centroids():
+    assert [measured_settings(10, 1 << power).nprobe for power in (12, 16, 17, 20)] == [4, 4, 8, 8]
     # a 16th of 2^13 is 512, of 2^15 it is 2,048; a quarter of them gets exact scores
     kept = [measured_settings(10, 1 << power).ndocs for power in range(12, 19)]
     assert kept == [512, 512, 1024, 2048, 4096, 4096, 4096]

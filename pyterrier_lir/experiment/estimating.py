@@ -11,8 +11,9 @@ disk while building    2 d T (spool) + compressed tokens + the index
 CPU seconds            T (store + e0 + e1 sqrt K) + 40 K (t0 + t1 sqrt K) + n N: 40 tokens for each centroid are trained
                        on, and a token is compared with about 5 sqrt K centroids
 memory while building  ``memory_mb`` + 24 bytes for each of 40 K tokens + 12 d K + 8 N
-PLAID, ms on a thread  p0 + p1 K + candidates (p2 + p3 min(1, K / 32768)), in cells of T / K tokens, + p4 L for each
-                       document beyond 128 that gets an exact score: K / 64 of them, but 1,024 at most
+PLAID, ms on a thread  p0 + p1 K + candidates (p2 + p3 min(1, K / 32768)), in cells of T / K tokens (4, or 8 where K is
+                       over 65,536), + p4 L for each document beyond 128 that gets an exact score: K / 64 of them, but
+                       1,024 at most
 WARP, ms on a thread   w0 + w1 S + w2 p T / K, S = K, or 33 sqrt K centroids in 32 groups where K is over 32,768, and
                        p = 32 cells, or K / 256 where K is over 8,192, but 512 at most
 ====================== ================================================================================================
@@ -44,7 +45,6 @@ PLAID_TOKEN = 0.055e-3
 WARP_BASE, WARP_CENTROID, WARP_CELL = 3.0, 0.1e-3, 0.436e-3
 MOST_MET, MET = 0.41, 0.405  # candidates: at most this share of documents; documents for each token in the cells
 FEW_CENTROIDS, GROUPS = 1 << 15, 32  # up to so many WARP scores all, else those of so many groups
-NPROBE = 4
 
 
 class Estimate(dict[str, float]):
@@ -171,8 +171,9 @@ def _build_seconds(documents: int, tokens: int, k: int) -> float:
 def _plaid_ms(documents: float, tokens: float, k: int, rows: int) -> float:
     """Milliseconds of ``index.plaid(num_results=10)``."""
     most = MOST_MET * documents
-    more = min(measured_settings(10, k).ndocs // 4, documents) - 128
-    met = most * (1 - exp(-MET * NPROBE * rows * 0.625 * tokens / k / most))
+    settings = measured_settings(10, k)
+    more = min(settings.ndocs // 4, documents) - 128
+    met = most * (1 - exp(-MET * settings.nprobe * rows * 0.625 * tokens / k / most))
     candidate = PLAID_CANDIDATE + PLAID_MISS * min(1, k / 32768)
     scoring = PLAID_TOKEN * max(more, 0) * tokens / documents
     return (PLAID_BASE + PLAID_CENTROID * k + met * candidate + scoring) * _longer(rows)

@@ -58,10 +58,10 @@ def measured_settings(k: int, centroids: int) -> Settings:
     """Our defaults for k results: four cells, no threshold, and exact scores for 128 documents or twice k.
 
     With more than 8,192 centroids exact scores are for a 64th as many documents as there are centroids, but 1,024 at
-    most: a larger collection has more documents that are nearly as good as the best ones
-    (``benchmarks/results/growth.md``).
+    most: a larger collection has more documents that are nearly as good as the best ones. With more than 65,536 there
+    are eight cells, as four leave out too many of them (``benchmarks/results/growth.md``).
     """
-    return Settings(4, max(512, 8 * k, min(centroids // 16, 4096)), None)
+    return Settings(4 if centroids <= 1 << 16 else 8, max(512, 8 * k, min(centroids // 16, 4096)), None)
 
 
 PRESETS: dict[str, Callable[[int, int], Settings]] = {
