@@ -169,13 +169,6 @@ class FdeEncoder:
         thresholds = np.zeros(self.matrices.planes.shape[:2], np.float32)
         return self._encode(documents, thresholds, mean=True, fill=self.fde.fill_empty)
 
-    def shift(self, query: Query) -> float:
-        """What centring takes from all scores of a query: ``sum_i w_i <q_i, c>``."""
-        if self.center is None:
-            return 0.0
-        products = query.embs @ self.center
-        return float(products.sum() if query.weights is None else products @ query.weights)
-
     def _encode(self, rows: Ragged, thresholds: Floats, **kind: Any) -> Floats:
         planes, projections, places, signs = self.matrices
         values, final_dim = rows.values.reshape(-1, self.dim), self.fde.final_dim
@@ -183,3 +176,11 @@ class FdeEncoder:
             values, rows.offsets, planes, thresholds, projections, places, signs, final_dim,
             num_threads=self.num_threads, **kind,
         )  # fmt: skip
+
+
+def shift(query: Query, center: Floats | None) -> float:
+    """What centring takes from all scores of a query: ``sum_i w_i <q_i, c>``."""
+    if center is None:
+        return 0.0
+    products = query.embs @ center
+    return float(products.sum() if query.weights is None else products @ query.weights)

@@ -16,7 +16,7 @@ from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve import vectors
 from pyterrier_lir.retrieve.encodings import Encodings
-from pyterrier_lir.retrieve.fde import Fde, FdeEncoder
+from pyterrier_lir.retrieve.fde import Fde, FdeEncoder, shift
 from pyterrier_lir.retrieve.retriever import Scores
 from pyterrier_lir.retrieve.vector_retriever import Parts, VectorRetriever
 
@@ -133,8 +133,7 @@ class MuveraRetriever(VectorRetriever):
 
     def scores(self, store: Store, query: Query, products: Floats) -> Scores:
         """The mean over repetitions, and what centring took."""
-        shift = self._encoder(store, 1).shift(query)
-        scores: Scores = products / np.float32(self.reps) + np.float32(shift)
+        scores: Scores = products / np.float32(self.reps) + np.float32(shift(query, self._subtracted(store)))
         return scores
 
     @property
@@ -142,8 +141,12 @@ class MuveraRetriever(VectorRetriever):
         """The encodings, or what FAISS makes of them."""
         return (f"muvera/{self.ann}-{Fde.of(self).name}{'-centred' if self.center else ''}",)
 
+    # Not _center, which PyTerrier would take for the argument center when it copies the transformer.
+    def _subtracted(self, store: Store) -> Floats | None:
+        return store.center if self.center else None
+
     def _encoder(self, store: Store, num_threads: int) -> FdeEncoder:
-        return FdeEncoder(Fde.of(self), store.dim, store.center if self.center else None, num_threads)
+        return FdeEncoder(Fde.of(self), store.dim, self._subtracted(store), num_threads)
 
     def source(self, store: Store, parts: Parts, num_threads: int) -> tuple[Encodings, dict[str, str]]:
         """Encodings, with the matrices that are drawn."""

@@ -174,13 +174,6 @@ class ByteLanes {
     Buffer<std::int8_t> values_;
 };
 
-// Rows that are multiplied at a time with V vectors: as many as divide the tile, and as there are registers for sums.
-constexpr int register_rows(int vectors) {
-    int rows = std::min(kTile, kAccumulators / vectors);
-    while (kTile % rows != 0) --rows;
-    return rows;
-}
-
 // products[row * columns + lane] of kTile rows with V vectors of the query
 template <int V, bool kWide>
 __attribute__((noinline)) void dot_tile(const std::uint8_t* rows, int stride, const std::int8_t* query, int groups,

@@ -21,7 +21,6 @@ namespace lir {
 
 constexpr int kTile = 12;    // tokens widened at a time; GCC unrolls loops of at most 16 rounds
 constexpr int kDepth = 128;  // dimensions widened at a time; longer dot products are continued
-static_assert(kTile % std::min(kTile, kAccumulators / 2) == 0, "register tiles must divide the tile");
 static_assert(kDepth % kLanes == 0, "rows of the scratch must hold whole vectors");
 
 // Which tokens belong to which document to score: document k has the tokens starts[k] .. ends[k] - 1 of part parts[k],
@@ -75,15 +74,18 @@ inline void widen(const std::uint16_t* from, int size, float* to) {
     }
 }
 
-// Tokens whose products with V vectors of rows are in registers at a time.
-template <int V>
-constexpr int kTogether = std::min(kTile, kAccumulators / V);
+// Rows that are multiplied at a time with V vectors: as many as divide the tile, and as there are registers for sums.
+constexpr int register_rows(int vectors) {
+    int rows = std::min(kTile, kAccumulators / vectors);
+    while (kTile % rows != 0) --rows;
+    return rows;
+}
 
 // Adds to similarities[token][row] the products of `depth` dimensions, or puts them there, for kCount tokens and V
 // vectors of rows. kCount is known to the compiler: else nearest() takes twice as long.
 template <int V, int kCount = kTile>
 void add_products(const float* tokens, const float* query, int depth, float* similarities, int stride, bool put) {
-    constexpr int R = kTogether<V>;
+    constexpr int R = register_rows(V);
     for (int first = 0; first < kCount; first += R, tokens += R * kDepth, similarities += std::size_t(R) * stride) {
         vfloat sum[R][V];
         for (int r = 0; r < R; ++r)

@@ -51,8 +51,8 @@ class Batch {
             const int depth = std::min(kDepth, dim_ - piece * kDepth), stride = V * kLanes;
             const float* rows = values_.data() + (std::size_t(piece) * rows_ + first) * kDepth;
             const float* lanes = centroids + std::size_t(piece) * kDepth * stride;
-            if (wanted <= kTogether<V>)
-                add_products<V, kTogether<V>>(rows, lanes, depth, products, stride, piece == 0);
+            if (wanted <= register_rows(V))
+                add_products<V, register_rows(V)>(rows, lanes, depth, products, stride, piece == 0);
             else
                 add_products<V>(rows, lanes, depth, products, stride, piece == 0);
         }
