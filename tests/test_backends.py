@@ -34,7 +34,8 @@ def folder(stanford):
 
 def encoders(path, **options):
     """The encoder of a checkpoint by torch, and by another engine."""
-    return lir.LateInteractionEncoder(path, dtype="float32"), lir.LateInteractionEncoder(path, **options)
+    exact = lir.LateInteractionEncoder(path, dtype="float32", backend="torch")
+    return exact, lir.LateInteractionEncoder(path, **options)
 
 
 @pytest.mark.parametrize("backend", ENGINES)
@@ -59,11 +60,58 @@ def test_quantised_vectors_are_near_and_say_so(folder, backend):
         columns.check_encoder(other.fingerprint, original.fingerprint, what="the index")
 
 
+@pytest.mark.parametrize("backend", ENGINES[:1])
+def test_the_quickest_exact_one_is_the_default_where_it_is_installed(folder, backend, monkeypatch):
+    fast, original = lir.LateInteractionEncoder(folder), lir.LateInteractionEncoder(folder, backend="torch")
+    for encoder, name in ((fast, "onnx"), (original, "torch")):
+        encoder.load()
+        assert encoder.facts()["backend"] == name
+    assert fast.fingerprint == original.fingerprint
+    bfloat16 = lir.LateInteractionEncoder(folder, dtype="bfloat16")
+    assert backends.running(bfloat16.load()) == "torch"
+    assert lir.LateInteractionEncoder(folder, quantized=True).fingerprint != original.fingerprint
+    assert sum(weights.numel() for weights in fast.in_torch().load()[0].parameters()) > 1000
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert backends.running(lir.LateInteractionEncoder(folder).load()) == "torch"
+    with pytest.raises(ImportError, match="quantized=True needs the package onnxruntime"):
+        lir.LateInteractionEncoder(folder, quantized=True)
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+def test_what_cannot_be_exported_is_run_by_torch(folder, backend, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(backends, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(backends, "LARGEST", 1000)
+    model = lir.LateInteractionEncoder(folder).load()
+    assert backends.running(model) == "torch"
+    assert model[0].config._attn_implementation == "sdpa"
+    assert "bytes of weights; expected at most 1,000" in caplog.text
+    with pytest.raises(ValueError, match=r'BertModel has [\d,]+ bytes of weights; expected .* Use backend="torch"'):
+        lir.LateInteractionEncoder(folder, backend=backend).load()
+    assert not list(tmp_path.rglob("*.onnx"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(backends, "cache_folder", lambda: tmp_path / "file" / "cache")
+    assert backends.running(lir.LateInteractionEncoder(folder).load()) == "torch"
+    assert "Not a directory" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+def test_the_exports_that_were_used_last_are_kept(folder, backend, monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(backends, "KEPT", 2)
+    made = []
+    for options in ({}, {"quantized": True}, {}, {"model_kwargs": {"attn_implementation": "eager"}}):
+        before = {*tmp_path.iterdir()}
+        lir.LateInteractionEncoder(folder, backend=backend, **options).load()
+        made += {*tmp_path.iterdir()} - before
+    assert len(made) == 3
+    assert {*tmp_path.iterdir()} == {made[0], made[2]}  # the first one was used again before the third was made
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"backend": "tensorrt"}, "backend='tensorrt'; expected one of 'torch', 'onnx', 'openvino'"),
-        ({"quantized": True}, "quantized=True with backend='torch'; expected 'onnx' or 'openvino'"),
+        ({"backend": "torch", "quantized": True}, "quantized=True with backend='torch'; expected 'onnx' or 'openvino'"),
     ],
 )
 def test_what_does_not_exist_is_refused(options, message):
@@ -89,11 +137,11 @@ def test_exported_once_and_again_when_it_is_damaged(folder, backend, monkeypatch
     monkeypatch.setattr(backends, "cache_folder", lambda: tmp_path)
     lir.LateInteractionEncoder(folder, backend=backend).load()
     (path,) = tmp_path.rglob("model.onnx")
-    made = path.stat().st_mtime_ns
+    made = path.stat().st_ino
     lir.LateInteractionEncoder(folder, backend=backend).load()
-    assert path.stat().st_mtime_ns == made
+    assert path.stat().st_ino == made
     assert sorted(file.name for file in path.parent.iterdir()) == [".lock", "model.onnx"]
-    model = lir.LateInteractionEncoder(folder, dtype="float32").load()[0]
+    model = lir.LateInteractionEncoder(folder, backend="torch").load()[0]
 
     def nothing(arrays):
         return np.zeros((*arrays["input_ids"].shape, model.model.config.hidden_size), np.float32)
@@ -111,11 +159,47 @@ def test_rounding_by_token_keeps_the_vectors_of_a_trained_model(backend):
     assert 0.995 < (original * other).sum(axis=1).mean() < 0.9999
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("backend", ENGINES)
-def test_quantised_vectors_do_not_depend_on_other_texts(folder, backend):
-    encoder = lir.LateInteractionEncoder(folder, backend=backend, quantized=True)
-    for text, found in zip(TEXTS, encoder.encode_docs(TEXTS), strict=True):
+def test_vectors_depend_on_no_other_text_and_no_number_of_threads(folder, backend, quantized, two_threads):
+    encoder = lir.LateInteractionEncoder(folder, backend=backend, quantized=quantized)
+    several = encoder.encode_docs(TEXTS)
+    torch.set_num_threads(1)
+    for text, found, single in zip(TEXTS, several, encoder.encode_docs(TEXTS), strict=True):
         assert np.array_equal(encoder.encode_docs([text])[0].embs, found.embs)
+        assert np.array_equal(single.embs, found.embs)
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [("ModernBert", {"global_attn_every_n_layers": 2, "local_attention": 8}), ("XLMRoberta", {}), ("DebertaV2", {})],
+)
+def test_backbones_of_other_kinds(backend, kind, config, bare, tmp_path):
+    import transformers
+
+    sizes = {"vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    made = getattr(transformers, f"{kind}Config")(**sizes, intermediate_size=64, pad_token_id=0, **config)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bare)
+    model = transformers.AutoModel.from_config(made).eval()
+    inputs = list(tokenizer("a").keys())
+    path = backends.exported(model, tokenizer, inputs, quantized=False, identity=str(tmp_path))
+    run = backends.SESSIONS[backend](path, 1, 1)
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model(**batch).last_hidden_state
+    for i, length in enumerate(batch["attention_mask"].sum(dim=1).tolist()):
+        found = run({name: batch[name][i : i + 1, :length].numpy() for name in inputs})
+        np.testing.assert_allclose(found[0], expected[i, :length], atol=1e-4)
 
 
 def test_scaled_tokens_give_the_same_product():

@@ -237,7 +237,7 @@ def test_code_of_a_checkpoint_runs_only_when_trusted(bare, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"trust_remote_code"):
         load(folder).load()
-    trusted = load(folder, trust_remote_code=True)
+    trusted = load(folder, trust_remote_code=True, backend="torch")
     assert type(trusted.load()[0].auto_model).__name__ == "Trusted"
 
 

@@ -179,7 +179,7 @@ def test_bfloat16_rows_are_unit_and_close_to_float32(small):
 def test_dtype_auto_follows_the_processor():
     import torch
 
-    auto = lir.LateInteractionEncoder("minilm", device="cpu")
+    auto = lir.LateInteractionEncoder("minilm", device="cpu", backend="torch")
     native = torch.cpu._is_avx512_bf16_supported()
     assert auto.load()[0].auto_model.dtype == (torch.bfloat16 if native else torch.float32)
 
@@ -191,7 +191,7 @@ def test_float16_on_a_cpu_is_refused():
 
 
 def test_model_kwargs_reach_the_backbone(encoder):
-    eager = lir.LateInteractionEncoder("minilm", model_kwargs={"attn_implementation": "eager"}, dtype="float32")
+    eager = lir.LateInteractionEncoder("minilm", model_kwargs={"attn_implementation": "eager"}, backend="torch")
     assert eager.load()[0].config._attn_implementation == "eager"
     assert encoder.load()[0].config._attn_implementation != "eager"
     assert eager.fingerprint == encoder.fingerprint  # only numerics differ

@@ -214,7 +214,7 @@ MISTAKES = [
     Mistake("a batch size as a string", lambda w: lir.LateInteractionEncoder("minilm", batch_size="8"),
             ValueError, "batch_size is '8'", "expected at least 1", "as a whole number"),
     Mistake("a seed as a string", lambda w: lir.ToyEncoder(seed="8"),
-            ValueError, "seed is '8'", "expected at least 0", "as a whole number"),
+            ValueError, "seed is '8'", "expected a whole number", "from 0 to 2**32 - 1"),
     Mistake("weights that are text", lambda w: w.index.plaid()(w.q(BREAD).assign(query_weights="high")),
             ValueError, "query_weights holds 'high'", "expected one number per row", "Give a NumPy array"),
     Mistake("no results, by a compiled cut-off", lambda w: (w.q >> w.index.plaid() % 0).compile(),
@@ -236,7 +236,7 @@ MISTAKES = [
     Mistake("a mode that is none", lambda w: w.index.indexer(mode="replace"),
             ValueError, "'replace'", 'expected "create"', '"overwrite"'),
     Mistake("no seed", lambda w: w.index.indexer(seed=None),
-            ValueError, "seed is None", "expected a whole number", "at least 0"),
+            ValueError, "seed is None", "expected a whole number", "from 0 to 2**32 - 1"),
     Mistake("a name that is not public", lambda w: lir.Plaid,
             AttributeError, "'Plaid'", "expected one of LateChunking, LateInteractionEncoder", "index.plaid()"),
     # --- re-ranking

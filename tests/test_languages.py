@@ -147,7 +147,7 @@ def test_each_language_has_its_adapter(xmod):
     assert a.tok_ids.tolist() == b.tok_ids.tolist()
     assert np.abs(a.embs - b.embs).max() > 1e-3
     assert japanese.fingerprint != english.fingerprint
-    model = japanese.load()[0]
+    model = load(xmod, language="ja_XX", backend="torch").load()[0]
     backbone = next(module for module in model.modules() if type(module).__name__ == "XmodModel")
     assert backbone.config.default_language == "ja_XX"
 

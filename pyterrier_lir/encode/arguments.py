@@ -27,9 +27,12 @@ def check(encoder: LateInteractionEncoder) -> None:
     if encoder.dtype not in checkpoint.DTYPES:
         raise ValueError(f"dtype={encoder.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
     backends.check(encoder.backend, encoder.quantized)
-    if encoder.backend != "torch" and (encoder.device not in (None, "cpu") or encoder.dtype not in ("auto", "float32")):
+    backend = backends.asked(encoder.backend, encoder.quantized)
+    if backend not in (None, "torch") and (
+        encoder.device not in (None, "cpu") or encoder.dtype not in ("auto", "float32")
+    ):
         raise ValueError(
-            f"backend={encoder.backend!r} with device={encoder.device!r} and dtype={encoder.dtype!r}; expected "
+            f"backend={backend!r} with device={encoder.device!r} and dtype={encoder.dtype!r}; expected "
             'device="cpu" and dtype="float32", or neither. Use backend="torch" for others.'
         )
     if encoder.device == []:

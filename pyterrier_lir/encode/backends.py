@@ -1,7 +1,9 @@
 """Backbones run by ONNX Runtime or OpenVINO instead of torch: exported once into a cache, from there for every process.
 
 What follows the backbone (projection, mask, normalisation) stays in torch. An exported backbone is compared with the
-original, and refused where a vector differs by more than `TOLERANCE`.
+original, and refused where a vector differs by more than `TOLERANCE`. It takes the texts of a batch one by one, each
+without its padding, and several at once where there are several threads: the numbers of one text stay in the
+processor's caches, and how they are rounded depends on no other text and on no number of threads.
 
 The quantised one differs by design, and its encoder has another fingerprint. Its weights have 7 bits, in steps of their
 own for each output channel: with 8, sums of two products would overflow the 16 bits that processors without VNNI have
@@ -14,13 +16,18 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib
+import importlib.util
 import json
 import logging
+import os
+import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,53 +51,100 @@ OPSET = 17
 ROUNDING = "7-bit weights by channel, 8-bit inputs by token"  # of a quantised backbone: in fingerprints, names of files
 SAMPLE = ("What does late interaction compare?", "token vectors", "a")  # of several lengths, so that some are padded
 
+KEPT = 10  # exports in the cache at most: those that were used last
+LARGEST = 2**31 - 1  # bytes of a file of ONNX
+
 Arrays = dict[str, npt.NDArray[np.int64]]
 Run = Callable[[Arrays], npt.NDArray[np.float32]]
+Session = Callable[[int, int], Run]  # of texts at once, and threads
 
 
-def check(backend: str, quantized: bool) -> None:
+def check(backend: str | None, quantized: bool) -> None:
     """Refuses a backend that does not exist or is not installed.
 
     Raises:
         ImportError: If a package is missing.
         ValueError: If there is no such backend, or if torch is to be quantised.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r}; expected one of {', '.join(map(repr, BACKENDS))}.")
+    if backend is not None and backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r}; expected one of {', '.join(map(repr, BACKENDS))}, or None.")
     if quantized and backend == "torch":
         raise ValueError("quantized=True with backend='torch'; expected 'onnx' or 'openvino', which are exact enough.")
-    for package in PACKAGES.get(backend, ()):
+    needed = PACKAGES.get(asked(backend, quantized) or "", ())
+    for package in needed:
         try:
             importlib.import_module(package)
         except ImportError as error:
+            cause = f"backend={backend!r}" if backend else "quantized=True"
             raise ImportError(
-                f"backend={backend!r} needs the package {package}, which is not installed. "
-                f"Run: {pip_install(*PACKAGES[backend])}"
+                f"{cause} needs the package {package}, which is not installed. Run: {pip_install(*needed)}"
             ) from error
 
 
-def replace(model: MultiVectorEncoder, encoder: LateInteractionEncoder) -> None:
+def asked(backend: str | None, quantized: bool) -> str | None:
+    """The backend that the arguments of an encoder name, if they do: what is quantised is ONNX Runtime's at least."""
+    return backend or ("onnx" if quantized else None)
+
+
+def choose(model: MultiVectorEncoder, encoder: LateInteractionEncoder, dtype: str, devices: Sequence[str]) -> None:
+    """Puts the backend that an encoder asks for in the place of torch; where it asks for none, the quickest exact one.
+
+    Args:
+        model: What is changed in place.
+        encoder: Whose model it is.
+        dtype: What the model computes in.
+        devices: Where it runs; a list of one in ``encoder.device`` is a process of its own, and stays torch's.
+    """
+    backend = asked(encoder.backend, encoder.quantized)
+    if backend is None and dtype == "float32" and devices == ["cpu"] != encoder.device:
+        _hasten(model, encoder)
+    elif backend not in (None, "torch"):
+        replace(model, encoder, backend)
+
+
+def _hasten(model: MultiVectorEncoder, encoder: LateInteractionEncoder) -> None:
+    """Puts ONNX Runtime in the place of torch, where it is installed and can run the backbone of a model.
+
+    A backbone that cannot be exported, or a cache that cannot be written, is a warning.
+    """
+    if any(importlib.util.find_spec(package) is None for package in PACKAGES["onnx"]):
+        return
+    try:
+        replace(model, encoder, "onnx")
+    except Exception as error:  # whatever exporter, file system and engine meet; torch needs none of them
+        LOGGER.warning(
+            '%s is run by torch, as backend="torch" would say without this warning: %s', encoder.model, error
+        )
+
+
+def replace(model: MultiVectorEncoder, encoder: LateInteractionEncoder, backend: str) -> None:
     """Puts an exported backbone in the place of a model's own, in place.
 
     Args:
-        model: In float32 on the processor; its first module is a transformer that takes token ids.
-        encoder: Names checkpoint, backend and quantisation. Threads of a forward pass are torch's.
+        model: In float32, on the processor.
+        encoder: Whose checkpoint it is, and whether it is quantised.
+        backend: ``"onnx"`` or ``"openvino"``.
 
     Raises:
         ValueError: If the backbone cannot be exported, or gives other vectors than it did.
     """
     import torch
 
-    original = model[0].model
-    inputs = list(model[0].tokenizer(SAMPLE[0]).keys())
+    original, tokenizer = model[0].model, model[0].tokenizer
+    inputs = list(tokenizer(SAMPLE[0]).keys())
     # All that the backbone depends on; lengths, prompts and projection come after it or before.
     facts = [checkpoint.identity(encoder.model, encoder.revision, None), encoder.model_kwargs, encoder.language]
     identity = json.dumps(facts, sort_keys=True, default=str)
-    path = exported(original, model[0].tokenizer, inputs, quantized=encoder.quantized, identity=identity)
-    run = {"onnx": _onnx_session, "openvino": _openvino_session}[encoder.backend](path, torch.get_num_threads())
+    path = exported(original, tokenizer, inputs, quantized=encoder.quantized, identity=identity)
+    session = cache(partial(SESSIONS[backend], path))
     if not encoder.quantized:
-        _compare(original, model[0].tokenizer, run, path)
-    model[0].model = _module(original.config, inputs, run)
+        _compare(original, tokenizer, session(1, torch.get_num_threads()), path)
+    model[0].model = _module(backend, original.config, inputs, tokenizer.pad_token_id, session)
+
+
+def running(model: MultiVectorEncoder) -> str:
+    """The backend that runs a model's backbone; but for ``"torch"``, its weights are not there."""
+    return getattr(model[0].model, "engine", "torch")
 
 
 def exported(model: Any, tokenizer: Any, inputs: Sequence[str], *, quantized: bool, identity: str) -> Path:
@@ -102,12 +156,25 @@ def exported(model: Any, tokenizer: Any, inputs: Sequence[str], *, quantized: bo
         with _locked(path.parent):
             if not path.exists():
                 _write(path, lambda to: make(model, tokenizer, inputs, to))
+        _tidy()
+    with suppress(OSError):  # a cache that may only be read
+        os.utime(path)  # it was used now
     return path
 
 
 def cache_folder() -> Path:
     """Where exports are kept: a folder of PyTerrier's home."""
     return Path(pt.io.pyterrier_home()) / "pyterrier_lir" / "onnx"
+
+
+def _tidy() -> None:
+    """Removes the exports that were not used for longest; a session that runs one has read it."""
+    used = {}
+    for path in cache_folder().glob("*/model.onnx"):
+        with suppress(FileNotFoundError):  # another process tidies, too
+            used[path] = path.stat().st_mtime
+    for path in sorted(used, key=used.__getitem__)[:-KEPT]:
+        shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _export(model: Any, tokenizer: Any, inputs: Sequence[str], to: Path) -> None:
@@ -121,8 +188,15 @@ def _export(model: Any, tokenizer: Any, inputs: Sequence[str], to: Path) -> None
         def forward(self, *values: Any) -> Any:
             return self.model(**dict(zip(inputs, values, strict=True))).last_hidden_state
 
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    if size > LARGEST:
+        raise ValueError(
+            f"{type(model).__name__} has {size:,} bytes of weights; expected at most {LARGEST:,}, which a file of ONNX "
+            'holds. Use backend="torch".'
+        )
     batch = tokenizer(list(SAMPLE), padding=True, return_tensors="pt")
     axes = {name: {0: "batch", 1: "length"} for name in [*inputs, "token_embeddings"]}
+    attention = model.config._attn_implementation
     LOGGER.info("exporting the backbone to %s", to)
     try:
         model.set_attn_implementation("eager")  # the others look for NaN, a tenth of the time
@@ -137,6 +211,8 @@ def _export(model: Any, tokenizer: Any, inputs: Sequence[str], to: Path) -> None
             f"{type(model).__name__} cannot be exported to ONNX ({error}); expected a backbone that can. "
             'Use backend="torch".'
         ) from error
+    finally:
+        model.set_attn_implementation(attention)
 
 
 def _export_quantised(model: Any, tokenizer: Any, inputs: Sequence[str], to: Path) -> None:
@@ -148,7 +224,7 @@ def _export_quantised(model: Any, tokenizer: Any, inputs: Sequence[str], to: Pat
         if type(module) is torch.nn.Linear:
             module.forward = partial(_linear_by_token, module)
     _export(model, tokenizer, inputs, whole)
-    _compare(model, tokenizer, _onnx_session(whole, torch.get_num_threads()), whole)
+    _compare(model, tokenizer, _onnx_session(whole, 1, 1), whole)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it recommends a preparation that changes nothing here
@@ -169,21 +245,32 @@ def _linear_by_token(linear: Any, values: Any) -> Any:
     return product if linear.bias is None else product + linear.bias
 
 
-def _onnx_session(path: Path, num_threads: int) -> Run:
+def _onnx_session(path: Path, at_once: int, num_threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = num_threads // at_once, 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda arrays: session.run(None, arrays)[0]
+    taken = [each.name for each in session.get_inputs()]  # what the backbone does not look at is no input
+    return lambda arrays: session.run(None, {name: arrays[name] for name in taken})[0]
 
 
-def _openvino_session(path: Path, num_threads: int) -> Run:
+def _openvino_session(path: Path, at_once: int, num_threads: int) -> Run:
     import openvino
 
-    hints = {"INFERENCE_NUM_THREADS": num_threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    request = openvino.Core().compile_model(str(path), "CPU", hints).create_infer_request()
-    return lambda arrays: request.infer(arrays)[0].copy()
+    hints = {"INFERENCE_NUM_THREADS": num_threads, "NUM_STREAMS": at_once, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled, own = openvino.Core().compile_model(str(path), "CPU", hints), threading.local()
+    taken = [each.get_any_name() for each in compiled.inputs]
+
+    def run(arrays: Arrays) -> npt.NDArray[np.float32]:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return own.request.infer({name: arrays[name] for name in taken})[0].copy()
+
+    return run
+
+
+SESSIONS = {"onnx": _onnx_session, "openvino": _openvino_session}
 
 
 def _compare(model: Any, tokenizer: Any, run: Run, path: Path) -> None:
@@ -202,21 +289,44 @@ def _compare(model: Any, tokenizer: Any, run: Run, path: Path) -> None:
         )
 
 
-def _module(config: Any, inputs: Sequence[str], run: Run) -> Any:
-    """A module that computes what the backbone did, and holds none of its weights."""
+def _module(engine: str, config: Any, inputs: Sequence[str], pad: int | None, session: Session) -> Any:
+    """A module that computes what the backbone did, and holds none of its weights.
+
+    Args:
+        engine: The backend's name.
+        config: The backbone's.
+        inputs: The names of what it takes.
+        pad: The id of the token that fills up short texts.
+        session: Gives what runs so many texts at once on so many threads, the same one each time.
+    """
     import torch
 
     class Exported(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.config = config
+            self.engine, self.config = engine, config
             self.kind = torch.nn.Parameter(torch.zeros(0), requires_grad=False)  # says: float32, on the processor
 
         def forward(self, **features: Any) -> dict[str, Any]:
             arrays = {name: features[name].to(torch.int64).cpu().numpy() for name in inputs}
-            return {"last_hidden_state": torch.from_numpy(run(arrays))}
+            real = (arrays["input_ids"] != pad) | (arrays["attention_mask"] != 0)
+            ends = real.shape[1] - real[:, ::-1].argmax(axis=1)
+            texts = [{name: rows[i : i + 1, :end] for name, rows in arrays.items()} for i, end in enumerate(ends)]
+            hidden = torch.zeros((*real.shape, config.hidden_size))
+            for i, found in enumerate(_each(session, texts, torch.get_num_threads())):
+                hidden[i, : ends[i]] = torch.from_numpy(found[0])
+            return {"last_hidden_state": hidden}
 
     return Exported()
+
+
+def _each(session: Session, texts: Sequence[Arrays], num_threads: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Runs one text on all threads, several on one each."""
+    if len(texts) == 1 or num_threads == 1:
+        yield from map(session(1, num_threads), texts)
+    else:
+        with ThreadPoolExecutor(num_threads) as threads:
+            yield from threads.map(session(num_threads, num_threads), texts)
 
 
 @contextmanager

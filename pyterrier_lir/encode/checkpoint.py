@@ -196,25 +196,34 @@ def set_language(model: MultiVectorEncoder, language: str | None) -> None:
         found[0].set_default_language(language)
 
 
-def set_dtype(model: MultiVectorEncoder, dtype: str, devices: Sequence[str]) -> None:
-    """Runs the backbone in the given type; what follows it (projection, normalisation) stays in float32.
-
-    Normalising in half precision would give rows whose length is off by as much as 0.4 %.
+def dtype_on(dtype: str, devices: Sequence[str]) -> str:
+    """What a backbone computes in: one of `DTYPES` but ``"auto"``.
 
     Args:
-        model: The model, changed in place.
         dtype: One of `DTYPES`; ``"auto"`` is bfloat16 where all devices compute in it natively, else float32.
         devices: Where the model will run.
 
     Raises:
         ValueError: If float16 is asked for on a CPU.
     """
-    import torch
-
     if dtype == "auto":
-        dtype = "bfloat16" if all(map(_has_bfloat16, devices)) else "float32"
+        return "bfloat16" if all(map(_has_bfloat16, devices)) else "float32"
     if dtype == "float16" and any(device.startswith("cpu") for device in devices):
         raise ValueError("dtype='float16' on a CPU; expected 'auto', 'float32' or 'bfloat16' there.")
+    return dtype
+
+
+def set_dtype(model: MultiVectorEncoder, dtype: str) -> None:
+    """Runs the backbone in the given type; what follows it (projection, normalisation) stays in float32.
+
+    Normalising in half precision would give rows whose length is off by as much as 0.4 %.
+
+    Args:
+        model: The model, changed in place.
+        dtype: What `dtype_on` gives.
+    """
+    import torch
+
     model.float()
     if dtype != "float32":
         model[0].to(getattr(torch, dtype))

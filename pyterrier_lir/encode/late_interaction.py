@@ -47,12 +47,14 @@ class LateInteractionEncoder(Encoder):
         dtype: What the backbone computes in: ``"auto"`` (bfloat16 where the device computes in it, else float32),
             ``"float32"``, ``"bfloat16"`` or ``"float16"`` (GPU only). Embeddings are float32 in any case.
         backend: What runs the backbone: ``"torch"``, or on the processor ``"onnx"`` (ONNX Runtime) or ``"openvino"``,
-            in float32. A backbone is exported when it is first used, and kept in PyTerrier's home; its vectors are
-            compared with torch's then.
+            in float32. None takes ONNX Runtime where it is installed (the extras ``demo`` and ``onnx``), the device is
+            the processor and the dtype float32: the same vectors up to 1e-4, about twice as fast; and torch elsewhere,
+            and for a backbone that cannot be exported. A backbone is exported when it is first used, and the ten that
+            were used last are kept in PyTerrier's home; its vectors are compared with torch's whenever it is loaded.
         quantized: Whether weights have 7 bits, and what they are multiplied with 8: faster, but not the same vectors
             (cosine about .997), and so another fingerprint. Not with torch.
-        batch_size: Texts in one forward pass of torch. The other backends take one at a time, without padding: its
-            numbers stay in the processor's caches, and its rounding depends on no other text.
+        batch_size: Texts in one forward pass of torch. The other backends take each of them by itself, without
+            padding, and as many at once as there are threads.
         device: Such as ``"cpu"`` or ``"cuda:1"``; None takes a GPU where there is one. A list such as
             ``["cuda:0", "cuda:1"]`` starts a process for each; a script that gives one needs the usual
             ``if __name__ == "__main__":``.
@@ -91,7 +93,7 @@ class LateInteractionEncoder(Encoder):
         query_length: int | None = None,
         document_length: int | None = None,
         dtype: str = "auto",
-        backend: str = "torch",
+        backend: str | None = None,
         quantized: bool = False,
         batch_size: int = 32,
         device: str | list[str] | None = None,
@@ -162,7 +164,7 @@ class LateInteractionEncoder(Encoder):
         target = Path(path)
         if target.exists():
             raise FileExistsError(f"{target} exists; give a path that does not, or remove it first.")
-        dense = cls(name, dtype="float32")
+        dense = cls(name, dtype="float32", backend="torch")
         model = dense.load()
         if checkpoint.has_projection(model):
             raise ValueError(
@@ -193,7 +195,14 @@ class LateInteractionEncoder(Encoder):
         """Writes the checkpoint as PyLate keeps it, into a new folder; see ``encode.pylate``."""
         from pyterrier_lir.encode import pylate
 
-        pylate.export(self.load(), Path(folder))
+        pylate.export((self if backends.running(self.load()) == "torch" else self.in_torch()).load(), Path(folder))
+
+    def in_torch(self) -> LateInteractionEncoder:
+        """A fresh encoder of the same checkpoint whose weights are there, in float32."""
+        fresh: LateInteractionEncoder = pt.inspect.transformer_apply_attributes(
+            self, dtype="float32", backend="torch", quantized=False, verbose=False
+        )
+        return fresh
 
     @property
     def fingerprint(self) -> str:
@@ -213,7 +222,7 @@ class LateInteractionEncoder(Encoder):
                 model.prompts,
                 model.default_prompt_name,
                 options,
-                *([f"{self.backend}, {backends.ROUNDING}"] if self.quantized else []),
+                *([f"{backends.asked(self.backend, True)}, {backends.ROUNDING}"] if self.quantized else []),
             ]
             self._fingerprint = checkpoint.fingerprint(self.model, model, facts)
         return self._fingerprint
@@ -233,10 +242,11 @@ class LateInteractionEncoder(Encoder):
                 ask for, if ``dtype`` is float16 and the device a CPU, or if there is no such device.
         """
         if self._loaded is None:
+            elsewhere = backends.asked(self.backend, self.quantized) not in (None, "torch")
             model = checkpoint.load(
                 self.model,
                 prompts={name: text for name, text in (self.prompts or {}).items() if name != "instruction"} or None,
-                device="cpu" if isinstance(self.device, list) or self.backend != "torch" else self.device,
+                device="cpu" if isinstance(self.device, list) or elsewhere else self.device,
                 revision=self.revision,
                 trust_remote_code=self.trust_remote_code,
                 model_kwargs=dict(self.model_kwargs) if self.model_kwargs else None,
@@ -247,9 +257,9 @@ class LateInteractionEncoder(Encoder):
             checkpoint.set_lengths(model, self.query_length, self.document_length)
             checkpoint.set_language(model, self.language)
             instructions.set_template(model, (self.prompts or {}).get("instruction"))
-            checkpoint.set_dtype(model, self.dtype if self.backend == "torch" else "float32", self._devices(model))
-            if self.backend != "torch":
-                backends.replace(model, self)
+            dtype = "float32" if elsewhere else checkpoint.dtype_on(self.dtype, self._devices(model))
+            checkpoint.set_dtype(model, dtype)
+            backends.choose(model, self, dtype, self._devices(model))
             if isinstance(self.device, list):
                 self._pool = model.start_multi_process_pool(self.device)
                 weakref.finalize(self, model.stop_multi_process_pool, self._pool)
@@ -321,6 +331,7 @@ class LateInteractionEncoder(Encoder):
             "query length": f"at most {query_length} tokens",
             "document length": f"at most {document_length} tokens",
             "device": f"{', '.join(self._devices(model))} ({str(backbone.dtype).removeprefix('torch.')})",
+            "backend": backends.running(model),
             "fingerprint": self.fingerprint,
         }
 
@@ -374,7 +385,7 @@ class LateInteractionEncoder(Encoder):
                 outputs = encode(
                     [texts[i] for i in batch],
                     output_value=None,
-                    batch_size=self.batch_size if self.backend == "torch" else 1,
+                    batch_size=self.batch_size,
                     show_progress_bar=False,
                     pool=self._pool,
                     chunk_size=self.batch_size,

@@ -142,7 +142,7 @@ class PageEncoder(PageModel):
                 processor_kwargs=dict(self.processor_kwargs) if self.processor_kwargs else None,
             )
             self._placeholders = patches.placeholders(model.processor)
-            checkpoint.set_dtype(model, self.dtype, [str(model.device)])
+            checkpoint.set_dtype(model, checkpoint.dtype_on(self.dtype, [str(model.device)]))
             self._loaded = model
         return self._loaded
 

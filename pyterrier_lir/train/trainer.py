@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
-import pyterrier as pt
 
 from pyterrier_lir.encode import checkpoint
 from pyterrier_lir.encode.late_interaction import LateInteractionEncoder
@@ -212,10 +211,7 @@ def _to_train(model: str | PathLike[str] | LateInteractionEncoder) -> LateIntera
     given = model if isinstance(model, LateInteractionEncoder) else LateInteractionEncoder(model)
     if isinstance(given.device, list):
         raise ValueError(f"device is {given.device!r}; expected one device for training. Give the first.")
-    fresh: LateInteractionEncoder = pt.inspect.transformer_apply_attributes(
-        given, dtype="float32", backend="torch", quantized=False, verbose=False
-    )
-    return fresh
+    return given.in_torch()
 
 
 def _check_leaks(recipe: Recipe, test: pd.DataFrame | None, dev: Dev | None) -> None:
