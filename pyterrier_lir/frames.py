@@ -137,6 +137,12 @@ def check_optional_counts(least: int = 1, /, **values: float | None) -> None:
     check_counts(least, **{name: value for name, value in values.items() if value is not None})
 
 
+def check_seed(seed: object) -> None:
+    """Refuses what not every generator of random numbers takes, NumPy's and torch's."""
+    if not is_whole(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed!r}; expected a whole number from 0 to 2**32 - 1.")
+
+
 def check_flags(**values: object) -> None:
     """Refuses what is neither True nor False: ``"no"`` would be taken for True."""
     for name, value in values.items():

@@ -361,7 +361,7 @@ def test_other_encoders_and_unknown_documents_are_refused(index):
     (lambda i: i.colbert_prf(beta=-1), "beta is -1; expected a number of at least 0"),
     (lambda i: i.colbert_prf(return_docs="no"), "return_docs is 'no'; expected True or False"),
     (lambda i: i.colbert_prf(beta="1"), "beta is '1'; expected a number of at least 0"),
-    (lambda i: i.colbert_prf(seed=-1), "seed is -1; expected at least 0"),
+    (lambda i: i.colbert_prf(seed=-1), "seed is -1; expected a whole number from 0"),
     (lambda i: i.query_pruning(keep="3"), "keep is '3'; expected at least 1"),
     (lambda i: MaskWeighting("[MASK]"), "mask_id is '[MASK]'; expected at least 0, as a whole number"),
 ])  # fmt: skip

@@ -239,7 +239,7 @@ def test_sizes(parameters, size):
         ({"final_dim": -1}, "final_dim is -1; expected at least 1"),
         ({"projection": "ams"}, "projection is 'ams'; expected one of 'dense', 'sparse'"),
         ({"projection": "sparse", "d_proj": None}, "projection is \"sparse\", but d_proj is None; .* Leave projection"),
-        ({"seed": -1}, "seed is -1; expected at least 0, as a whole number"), ({"seed": 0.5}, "seed is 0.5; expected"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0"), ({"seed": 0.5}, "seed is 0.5; expected"),
         ({"num_threads": 0}, "num_threads is 0; expected at least 1"),
     ],
 )  # fmt: skip

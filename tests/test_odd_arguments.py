@@ -90,7 +90,6 @@ def index(tmp_path_factory):
         (lambda index: lir.ToyEncoder(dim=None), "dim"),
         (lambda index: lir.LateInteractionEncoder("minilm", batch_size=None), "batch_size"),
         (lambda index: lir.train.Schedule(epochs=None), "epochs"),
-        (lambda index: index.muvera(seed=None), "seed"),
         (lambda index: lir.rerank.CandidatePruning(0.1, k=None), "k"),
         (lambda index: lir.feedback.MaskWeighting(None), "mask_id"),
     ],
@@ -98,6 +97,19 @@ def index(tmp_path_factory):
 def test_none_is_no_number(index, make, name):
     with pytest.raises(ValueError, match=f"^{name} is None; expected at least [01], as a whole number"):
         make(index)
+
+
+@pytest.mark.parametrize("seed", [None, -1, 2**32, 2**70, 0.5])
+def test_a_seed_is_what_every_generator_takes(index, tmp_path, seed):
+    makers = [
+        index.muvera, index.lemur, index.colbert_prf, lir.Muvera, lir.ToyEncoder, lir.ToyPageEncoder,
+        lambda seed: build(tmp_path / "i", named("", 2, 0), seed=seed),
+    ]  # fmt: skip
+    for make in makers:
+        with pytest.raises(ValueError, match=rf"^seed is {seed}; expected a whole number from 0 to 2\*\*32 - 1"):
+            make(seed=seed)
+    query = pd.DataFrame({"qid": ["1"], "query_embs": [np.eye(1, index.dim, dtype=np.float32)]})
+    assert len(index.lemur(hidden=4, tokens=8, epochs=1, seed=2**32 - 1)(query))
 
 
 @pytest.mark.parametrize("value", [True, np.True_, 2.0, "2"])

@@ -43,7 +43,7 @@ class ToyEncoder(Encoder):
         self, *, dim: int = 32, seed: int = 0, batch_size: int = 256, text_field: str | tuple[str, ...] = "text"
     ) -> None:
         frames.check_counts(dim=dim, batch_size=batch_size)
-        frames.check_counts(0, seed=seed)
+        frames.check_seed(seed)
         self.dim = dim
         self.seed = seed
         self.batch_size = batch_size

@@ -73,6 +73,7 @@ class ToyPageEncoder(PageModel):
         on_error: str = "raise",
     ) -> None:
         frames.check_counts(dim=dim)
+        frames.check_seed(seed)
         self.dim = dim
         self.seed = seed
         self.batch_size = batch_size

@@ -91,7 +91,8 @@ class ColbertPRF(LirTransformer):
             )
         frames.check_flags(return_docs=return_docs)
         frames.check_counts(fb_docs=fb_docs, clusters=clusters)
-        frames.check_counts(0, fb_embs=fb_embs, seed=seed)
+        frames.check_counts(0, fb_embs=fb_embs)
+        frames.check_seed(seed)
         frames.check_number("beta", beta, 0, sys.float_info.max, "a number of at least 0")
         if fb_embs > clusters:
             raise ValueError(

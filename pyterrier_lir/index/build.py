@@ -69,8 +69,8 @@ class Parameters:
             raise ValueError(f'codec is {self.codec!r}; expected "uniform" (the default) or "quantile".')
         if self.centroids is not None and (not is_whole(self.centroids) or self.centroids < 1):
             raise ValueError(f"centroids is {self.centroids!r}; expected at least 1, or None for 16 sqrt(tokens).")
-        if not is_whole(self.seed) or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}; expected a whole number of at least 0.")
+        if not is_whole(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**32 - 1.")
         check_device(self.device)
 
 

@@ -59,7 +59,7 @@ class Fde(NamedTuple):
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
         frames.check_counts(k_sim=self.k_sim, reps=self.reps)
-        frames.check_counts(0, seed=self.seed)
+        frames.check_seed(self.seed)
         frames.check_optional_counts(d_proj=self.d_proj, final_dim=self.final_dim)
         if self.k_sim > 20:
             raise ValueError(f"k_sim is {self.k_sim}; expected at most 20, which is a million cells.")

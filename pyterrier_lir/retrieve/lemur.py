@@ -65,7 +65,8 @@ class Lemur(NamedTuple):
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
         frames.check_counts(tokens=self.tokens)
-        frames.check_counts(0, hidden=self.hidden, epochs=self.epochs, seed=self.seed)
+        frames.check_counts(0, hidden=self.hidden, epochs=self.epochs)
+        frames.check_seed(self.seed)
         frames.check_number("ridge", self.ridge, 1e-12, float("inf"), "a number above 0, such as 1e-4")
 
     @property

@@ -87,6 +87,7 @@ def fit_lite(
         epochs=epochs,
         batch_size=batch_size,
     )
+    frames.check_seed(seed)
     lists = _lists(data, loss, query_rows, doc_rows, negatives, seed)
     settings = {"query_rows": query_rows, "doc_rows": doc_rows, "hidden": hidden, "encoder": _encoder(data)}
     with randomness.seeded(seed):

@@ -44,7 +44,8 @@ class Recipe:
         Raises:
             ValueError: If losses and data sets have other names, or a loss needs more negatives.
         """
-        frames.check_counts(0, negatives=negatives, seed=seed)
+        frames.check_counts(0, negatives=negatives)
+        frames.check_seed(seed)
         sets = {ALONE: given} if isinstance(given, pd.DataFrame) else dict(given)
         losses = dict.fromkeys(sets, loss) if isinstance(loss, Loss) else dict(loss)
         if not sets or sets.keys() != losses.keys():
