@@ -121,7 +121,15 @@ class Stopped(pt.Transformer):
         raise AssertionError("the signal was not heard")
 
 
-def test_what_is_finished_outlives_ctrl_c(fruit, caplog):
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler: what a shell starts in the background ignores the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_finished_outlives_ctrl_c(fruit, caplog, ctrl_c):
     encoder, index, topics, qrels = fruit
     grid = {"nprobe": [1, 2, 3, 4]}
     makers = {1: index.plaid, 2: lambda **_: Fails(), 3: lambda **_: Stopped(), 4: index.plaid}
