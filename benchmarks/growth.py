@@ -10,7 +10,8 @@ dropped (``posix_fadvise``), then the index is opened and asked one query, 8 tim
 *MB read*: what the disk gave meanwhile, with what the system reads around it (8 MB on this machine, where a search does
 not ask ahead). *MB counted*: the bytes of the index that a query needs. *Overlap* is with exhaustive search over the
 same index. *Peak MB* is anonymous memory while building, with Python and the generator of the collection. What is done
-is kept in ``benchmarks/.cache/growth``, so that the script goes on where it was stopped.
+is kept in ``benchmarks/.cache/growth``, so that the script goes on where it was stopped; the section "By hand" of
+``growth.md`` stays as it is.
 """
 
 from __future__ import annotations
@@ -226,7 +227,9 @@ def main() -> None:
 
 
 def report(builds: list[list[str]], searches: list[list[str]], reached: list[list[str]]) -> None:
-    """Writes what is known so far."""
+    """Writes what is known so far, before what was written by hand."""
+    file = RESULTS / "growth.md"
+    _, heading, by_hand = file.read_text().partition("## By hand\n")
     here = environment.describe()
     text = [
         "# Growth", "", *(__doc__ or "").strip().splitlines()[4:], "",
@@ -241,7 +244,7 @@ def report(builds: list[list[str]], searches: list[list[str]], reached: list[lis
         "## What WARP's cells reach", "",
         *markdown(["tokens", *(field.replace("_", " ") for field in Reach._fields)], reached), "",
     ]  # fmt: skip
-    (RESULTS / "growth.md").write_text("\n".join(text))
+    file.write_text("\n".join(text) + (f"\n{heading}{by_hand}" if heading else ""))
 
 
 def unmeasured(done: int) -> list[str]:
