@@ -84,8 +84,9 @@ inline vint widen_pairs(vint sum) { return sum; }
 // Whether the products of a query's neighbouring values with bytes up to `largest` have room in 16 bits, where every
 // second pair of values has a sum of its own.
 inline bool have_room(const std::int8_t* values, int size, int largest) {
-    int up[2] = {}, down[2] = {};
-    for (int k = 0; k < size; ++k) (values[k] > 0 ? up : down)[k / 2 % 2] += values[k];
+    int sums[2][2] = {};  // of what is not above zero, and of what is
+    for (int k = 0; k < size; ++k) sums[values[k] > 0][k / 2 % 2] += values[k];
+    const auto& [down, up] = sums;
     return largest * std::max(up[0], up[1]) <= 32767 && largest * std::min(down[0], down[1]) >= -32768;
 }
 
