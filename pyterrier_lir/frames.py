@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ import pyterrier as pt
 
 from pyterrier_lir import columns
 from pyterrier_lir.columns import Floats
-from pyterrier_lir.kernels.checks import is_whole
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.store import Store
@@ -125,43 +123,6 @@ def _advice_on_text(there: list[str], missing: set[str]) -> str:
     return "Queries have qid and query, documents have docno and text." if missing & {"query", "docno"} else ""
 
 
-def check_counts(least: int = 1, /, **values: float) -> None:
-    """Refuses arguments that are not whole numbers of at least ``least``."""
-    for name, value in values.items():
-        if not is_whole(value) or value < least:
-            raise ValueError(f"{name} is {value!r}; expected at least {least}, as a whole number.")
-
-
-def check_optional_counts(least: int = 1, /, **values: float | None) -> None:
-    """As `check_counts`, of arguments for which None stands for a default."""
-    check_counts(least, **{name: value for name, value in values.items() if value is not None})
-
-
-def check_seed(seed: object) -> None:
-    """Refuses what not every generator of random numbers takes, NumPy's and torch's."""
-    if not is_whole(seed) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed!r}; expected a whole number from 0 to 2**32 - 1.")
-
-
-def check_flags(**values: object) -> None:
-    """Refuses what is neither True nor False: ``"no"`` would be taken for True."""
-    for name, value in values.items():
-        if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{name} is {value!r}; expected True or False.")
-
-
-def check_number(name: str, value: object, low: float, high: float, expected: str) -> None:
-    """Refuses an argument that is no number, or not within ``low`` and ``high``."""
-    if not isinstance(value, Real) or not low <= float(value) <= high:
-        raise ValueError(f"{name} is {value!r}; expected {expected}.")
-
-
-def check_choice(name: str, value: object, choices: Collection[str | int]) -> None:
-    """Refuses an argument that is not one of some words or numbers."""
-    if not isinstance(value, (str, Integral)) or value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.")
-
-
 def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
     """The documents to search, each once; None for all. A single string is refused: it is a collection of letters."""
     if isinstance(docnos, str):
@@ -171,11 +132,6 @@ def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
             f'docnos is a {type(docnos).__name__}; expected a list of docnos. Of a ranking: docnos=ranking["docno"].'
         )
     return None if docnos is None else tuple(dict.fromkeys(docnos))
-
-
-def check_missing(missing: str) -> None:
-    """Refuses a ``missing`` that is not known."""
-    check_choice("missing", missing, ("error", "drop"))
 
 
 def located(inp: pd.DataFrame, store: Store, missing: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:

@@ -13,6 +13,7 @@ MAY = {
     "kernels": set(),
     "ragged": set(),
     "columns": set(),
+    "arguments": set(),  # which every room of this table may import as well
     "options": set(),
     "transformer": {"options"},
     "facts": set(),
@@ -105,7 +106,7 @@ def test_imports(path):
     here = room(path)
     if here in {"__init__"} | ANYTHING:
         return
-    allowed = MAY[here] | SHARED | {here, "__version__"} if here not in SHARED else {here}
+    allowed = MAY[here] | SHARED | {here, "arguments", "__version__"} if here not in SHARED else {here}
     if str(path.relative_to(PACKAGE)) == FACE:
         allowed |= {"retrieve", "rerank", "feedback", "explain"}
     delegated = DELEGATES.get(str(path.relative_to(PACKAGE)), set())

@@ -8,7 +8,7 @@ import pyterrier as pt
 import pytest
 
 import pyterrier_lir as lir
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.index.indexer import LirIndexer
 from pyterrier_lir.index.makes import makes
 from pyterrier_lir.index.unseen import Unseen
@@ -146,7 +146,7 @@ class Mean(Retriever):
     SCORED = "mean_docs"
 
     def __init__(self, index_, *, num_results=1000, sign=1, docnos=None, num_threads=None, stats=False):
-        frames.check_counts(num_results=num_results)
+        arguments.check_counts(num_results=num_results)
         self.index_ = index_
         self.num_results = num_results
         self.sign = sign

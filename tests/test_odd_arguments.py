@@ -133,6 +133,20 @@ def test_a_truth_is_no_count(index, tmp_path, value):
             make()
 
 
+def test_a_word_is_no_truth(index):
+    makers = {
+        "stats": [index.plaid, index.warp, index.xtr, index.muvera, index.lemur],
+        "center": [index.muvera],
+        "resume": [index.indexer],
+        "keep_embs": [index.indexer],
+        "passages": [index.unseen],
+    }
+    for name, methods in makers.items():
+        for make in methods:
+            with pytest.raises(ValueError, match=f"^{name} is 'no'; expected True or False"):
+                make(**{name: "no"})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyterrier as pt
 
 from pyterrier_lir.agents.texts import Texts, best_with_texts
-from pyterrier_lir.frames import check_counts
+from pyterrier_lir.arguments import check_counts
 
 # What describes the query, or is of no use outside of a pipeline.
 _INNER = ("qid", "query", "text", "docid", "docno", "score", "rank")

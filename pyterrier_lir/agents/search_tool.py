@@ -13,7 +13,7 @@ import pyterrier as pt
 
 from pyterrier_lir.agents.snippets import best_passage
 from pyterrier_lir.agents.texts import Texts, best_with_texts
-from pyterrier_lir.frames import check_counts, check_optional_counts
+from pyterrier_lir.arguments import check_counts, check_optional_counts
 
 if TYPE_CHECKING:
     from pyterrier_lir.encode.base import Encoder

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns
 from pyterrier_lir.distributed.cluster import Workers, cluster
 from pyterrier_lir.index import build, compress, manifest
 from pyterrier_lir.index.artifact import LirIndex
@@ -89,8 +89,9 @@ def encode_and_build(
             corpus is another one; what is stored is not lost.
         RuntimeError: If workers died again and again over one part.
     """
-    frames.check_counts(part_size=part_size)
-    frames.check_optional_counts(num_workers=num_workers)
+    arguments.check_counts(part_size=part_size)
+    arguments.check_optional_counts(num_workers=num_workers)
+    arguments.check_flags(resume=resume, overwrite=overwrite)
     parameters = build.Parameters(nbits, codec, centroids, keep_embs, seed)
     options = {"kind": build.DISTRIBUTED, "parameters": {**asdict(parameters), "part_size": part_size}}
     where, progress = Path(path).absolute(), progress_bar("part", verbose)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.distributed.merging import Asking
 from pyterrier_lir.frames import Query
@@ -85,7 +85,8 @@ class ShardedExhaustive(Sharded):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results)
+        arguments.check_counts(num_results=num_results)
+        arguments.check_flags(stats=stats)
         threads(num_threads)
         self.index_ = index_  # type: ignore[assignment]
         self.num_results = num_results

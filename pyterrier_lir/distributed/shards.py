@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.distributed.cluster import cluster
 from pyterrier_lir.distributed.merging import MergedStore
@@ -72,7 +72,7 @@ class Shards:
     ) -> None:
         if isinstance(indexes, (str, Path, LirIndex)) or not indexes:
             raise ValueError(f"indexes is {indexes!r}; expected a list of indexes or folders, at least one.")
-        frames.check_number("timeout", timeout, 1e-3, 1e9, "seconds, more than 0")
+        arguments.check_number("timeout", timeout, 1e-3, 1e9, "seconds, more than 0")
         paths = [index._directory if isinstance(index, LirIndex) else Path(index) for index in indexes]
         self.paths = tuple(path.absolute() for path in paths)
         if len(set(self.paths)) < len(self.paths):
@@ -99,7 +99,7 @@ class Shards:
         Raises:
             ValueError: If there are fewer documents than shards, or something is in the folder already.
         """
-        frames.check_counts(count=count)
+        arguments.check_counts(count=count)
         store, target = index.store, Path(folder)
         if target.exists() and any(target.iterdir()):
             raise ValueError(f"{target} is not empty; expected a new folder for the shards. Choose another one.")

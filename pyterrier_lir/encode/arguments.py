@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.encode import backends, checkpoint
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def check(encoder: LateInteractionEncoder) -> None:
         ImportError: If the backend's package is missing.
         ValueError: If an argument has no meaning.
     """
-    frames.check_counts(batch_size=encoder.batch_size)
-    frames.check_optional_counts(
+    arguments.check_counts(batch_size=encoder.batch_size)
+    arguments.check_optional_counts(
         dim=encoder.dim, query_length=encoder.query_length, document_length=encoder.document_length
     )
     if encoder.dtype not in checkpoint.DTYPES:

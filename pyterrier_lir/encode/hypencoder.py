@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.encode.base import check_texts
 from pyterrier_lir.transformer import LirTransformer
 
@@ -66,7 +66,7 @@ class Hypencoder(LirTransformer):
         batch_size: int = 32,
         device: str = "cpu",
     ) -> None:
-        frames.check_counts(query_length=query_length, document_length=document_length, batch_size=batch_size)
+        arguments.check_counts(query_length=query_length, document_length=document_length, batch_size=batch_size)
         self.model = str(model)
         self.query_length = query_length
         self.document_length = document_length

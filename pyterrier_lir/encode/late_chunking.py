@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode.base import Encoder, Located
 from pyterrier_lir.encode.windows import Window, windows_of, word_start
@@ -80,10 +80,10 @@ class LateChunking(LirTransformer):
     ) -> None:
         if not isinstance(encoder, Encoder):
             raise ValueError(f"encoder is {encoder!r:.60}; expected an encoder. Pass lir.LateInteractionEncoder(...).")
-        frames.check_counts(length=length)
-        frames.check_optional_counts(stride=stride, window=window)
-        frames.check_optional_counts(0, overlap=overlap)
-        frames.check_choice("unit", unit, UNITS)
+        arguments.check_counts(length=length)
+        arguments.check_optional_counts(stride=stride, window=window)
+        arguments.check_optional_counts(0, overlap=overlap)
+        arguments.check_choice("unit", unit, UNITS)
         if stride is not None and stride > length:
             raise ValueError(f"stride is {stride}, length {length}; expected at most {length}, or text is left out.")
         self.encoder = encoder

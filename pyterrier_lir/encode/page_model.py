@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.encode.base import Encoded, Encoder
 from pyterrier_lir.pages.images import open_image, skipping
@@ -102,8 +102,8 @@ class PageModel(Encoder):
         return VideoEncoder(self)
 
     def _check_page_arguments(self) -> None:
-        frames.check_counts(batch_size=self.batch_size, max_pixels=self.max_pixels)
-        frames.check_choice("on_error", self.on_error, columns.ON_ERROR)
+        arguments.check_counts(batch_size=self.batch_size, max_pixels=self.max_pixels)
+        arguments.check_choice("on_error", self.on_error, columns.ON_ERROR)
 
 
 class PageDocEncoder(LirTransformer):

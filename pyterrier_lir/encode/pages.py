@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.encode import checkpoint, patches
 from pyterrier_lir.encode.base import Encoded, check_texts
@@ -85,7 +85,7 @@ class PageEncoder(PageModel):
     ) -> None:
         if not isinstance(model, (str, PathLike)):
             raise ValueError(f"model is {model!r}; expected the name of a checkpoint, or its folder.")
-        frames.check_choice("dtype", dtype, checkpoint.DTYPES)
+        arguments.check_choice("dtype", dtype, checkpoint.DTYPES)
         if not isinstance(device, str | None):
             raise ValueError(f"device is {device!r}; expected one, such as 'cuda:0', or None.")
         self.model = str(model)

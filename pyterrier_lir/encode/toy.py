@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
 
@@ -42,8 +42,8 @@ class ToyEncoder(Encoder):
     def __init__(
         self, *, dim: int = 32, seed: int = 0, batch_size: int = 256, text_field: str | tuple[str, ...] = "text"
     ) -> None:
-        frames.check_counts(dim=dim, batch_size=batch_size)
-        frames.check_seed(seed)
+        arguments.check_counts(dim=dim, batch_size=batch_size)
+        arguments.check_seed(seed)
         self.dim = dim
         self.seed = seed
         self.batch_size = batch_size

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats, Ints, patch_ids, patch_numbers
 from pyterrier_lir.encode.base import Encoded, check_texts
 from pyterrier_lir.encode.page_model import EncodedPage, PageModel
@@ -72,8 +72,8 @@ class ToyPageEncoder(PageModel):
         max_pixels: int = MAX_PIXELS,
         on_error: str = "raise",
     ) -> None:
-        frames.check_counts(dim=dim)
-        frames.check_seed(seed)
+        arguments.check_counts(dim=dim)
+        arguments.check_seed(seed)
         self.dim = dim
         self.seed = seed
         self.batch_size = batch_size

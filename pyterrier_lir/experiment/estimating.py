@@ -28,7 +28,7 @@ from __future__ import annotations
 from math import exp, sqrt
 from typing import TYPE_CHECKING, Any
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.index.kmeans import POINTS_PER_CENTROID, number_of_centroids
 from pyterrier_lir.retrieve.plaid import measured_settings
 from pyterrier_lir.retrieve.warp import cells_to_probe
@@ -102,7 +102,7 @@ def estimate(
         >>> print(estimate(138_364_198, 65)["centroids"])
         1048576
     """
-    frames.check_counts(documents=documents, query_rows=query_rows, cores=cores, shards=shards, dim=dim)
+    arguments.check_counts(documents=documents, query_rows=query_rows, cores=cores, shards=shards, dim=dim)
     distinct = DISTINCT
     if like is not None:
         found = _of(like)
@@ -110,10 +110,10 @@ def estimate(
         info = like.info()
         dim, nbits, keep_embs = info["dim"], info["nbits"], info["keep_embs"]
         tok_ids = like.store.has_tok_ids
-    frames.check_choice("nbits", nbits, (1, 2, 4, 8))
+    arguments.check_choice("nbits", nbits, (1, 2, 4, 8))
     if tokens_per_document is None:
         raise ValueError("tokens_per_document is None; expected their mean, or like= with an index of a sample.")
-    frames.check_number("tokens_per_document", tokens_per_document, 1e-9, 1e9, "more than 0")
+    arguments.check_number("tokens_per_document", tokens_per_document, 1e-9, 1e9, "more than 0")
     tokens = max(1, round(documents * tokens_per_document))
     k = min(number_of_centroids(tokens), tokens)
     sizes = _bytes(documents, tokens, k, dim, nbits, keep_embs, tok_ids, docno_bytes, distinct)

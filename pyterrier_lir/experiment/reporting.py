@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.experiment.inputs import check_topics, judgements
 from pyterrier_lir.experiment.measuring import Measured
 from pyterrier_lir.experiment.plots import tradeoff_plot
@@ -93,8 +93,8 @@ def page_and_plot(
             f"found is a {type(found).__name__}; expected what measure(...) gives. Of pt.Experiment's results make it: "
             "Measured(results, perquery, rankings)."
         )
-    frames.check_counts(depth=depth)
-    frames.check_counts(0, aligned=aligned)
+    arguments.check_counts(depth=depth)
+    arguments.check_counts(0, aligned=aligned)
     topics = check_topics(topics, None, warm_up=0)
     table = read_table(found.results, test=test)
     values = _values(found.perquery, table.measures)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns
 
 NEEDED = ("qid", columns.QUERY_TOK_IDS, "match_share", "match_exact")
 
@@ -42,7 +42,7 @@ def match_proportions(explained: pd.DataFrame, *, depth: int = 10, ignore: Colle
             f"the frame has no {missing[0]}, only {list(explained.columns)}; expected an explained ranking: "
             "(pipeline >> index.explain())(topics)."
         )
-    frames.check_counts(depth=depth)
+    arguments.check_counts(depth=depth)
     best = explained[explained.groupby("qid")["rank"].rank(method="first") <= depth]
     cells = zip(best[columns.QUERY_TOK_IDS], best["match_share"], best["match_exact"], strict=True)
     exact = [_exact(tok_ids, shares, same, ignore) for tok_ids, shares, same in cells]

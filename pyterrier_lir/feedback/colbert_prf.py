@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames, kernels
+from pyterrier_lir import arguments, columns, frames, kernels
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.index.kmeans import kmeans
 from pyterrier_lir.transformer import LirTransformer
@@ -89,11 +89,11 @@ class ColbertPRF(LirTransformer):
                 f"index_ is {index_!r} and stats is {stats!r}; expected one of them: index.colbert_prf(), or "
                 "ColbertPRF(stats=index.token_stats()) for documents that come as columns."
             )
-        frames.check_flags(return_docs=return_docs)
-        frames.check_counts(fb_docs=fb_docs, clusters=clusters)
-        frames.check_counts(0, fb_embs=fb_embs)
-        frames.check_seed(seed)
-        frames.check_number("beta", beta, 0, sys.float_info.max, "a number of at least 0")
+        arguments.check_flags(return_docs=return_docs)
+        arguments.check_counts(fb_docs=fb_docs, clusters=clusters)
+        arguments.check_counts(0, fb_embs=fb_embs)
+        arguments.check_seed(seed)
+        arguments.check_number("beta", beta, 0, sys.float_info.max, "a number of at least 0")
         if fb_embs > clusters:
             raise ValueError(
                 f"fb_embs is {fb_embs}; expected at most clusters, {clusters}, as a cluster gives one row."

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.feedback.reweighter import Reweighter
 
@@ -41,7 +41,7 @@ class MaskWeighting(Reweighter):
     LABEL = "MASK Weighting"
 
     def __init__(self, mask_id: int, *, exclude: Collection[int] = ()) -> None:
-        frames.check_counts(0, mask_id=mask_id)
+        arguments.check_counts(0, mask_id=mask_id)
         if not isinstance(exclude, Iterable) or isinstance(exclude, str | bytes):
             raise ValueError(f"exclude is {exclude!r}; expected token ids, such as [101, 102].")
         self.mask_id = mask_id

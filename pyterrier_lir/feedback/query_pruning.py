@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.feedback.reweighter import Reweighter
 
@@ -41,7 +41,7 @@ class QueryPruning(Reweighter):
     LABEL = "Query Pruning"
 
     def __init__(self, index_: LirIndex, keep: int) -> None:
-        frames.check_counts(keep=keep)
+        arguments.check_counts(keep=keep)
         self.index_ = index_
         self.keep = keep
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from pyterrier_lir import arguments
 from pyterrier_lir.index import compress, manifest
 from pyterrier_lir.index.codec import KINDS, NBITS, Codec
 from pyterrier_lir.index.files import write_synced
@@ -69,8 +70,8 @@ class Parameters:
             raise ValueError(f'codec is {self.codec!r}; expected "uniform" (the default) or "quantile".')
         if self.centroids is not None and (not is_whole(self.centroids) or self.centroids < 1):
             raise ValueError(f"centroids is {self.centroids!r}; expected at least 1, or None for 16 sqrt(tokens).")
-        if not is_whole(self.seed) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed!r}; expected a whole number from 0 to 2**32 - 1.")
+        arguments.check_flags(keep_embs=self.keep_embs)
+        arguments.check_seed(self.seed)
         check_device(self.device)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyterrier as pt
 
-from pyterrier_lir import columns, options
+from pyterrier_lir import arguments, columns, options
 from pyterrier_lir.index import change, scoring
 from pyterrier_lir.index.build import Parameters, build
 from pyterrier_lir.index.kmeans import Progress
@@ -82,6 +82,7 @@ class LirIndexer(pt.Indexer):
             if not isinstance(value, Real) or not value > 0:
                 raise ValueError(f"{name} is {value!r}; expected a number of megabytes > 0, such as {name}=512.")
         scoring.threads(num_threads)
+        arguments.check_flags(resume=resume)
         self.index_ = index_
         self.mode = mode
         self.resume = resume

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyterrier as pt
 
+from pyterrier_lir import arguments
 from pyterrier_lir.index import manifest
 from pyterrier_lir.index.build import interrupted
 from pyterrier_lir.index.segment import Segment
@@ -38,6 +39,7 @@ class Unseen(LirTransformer):
     LABEL = "Unseen"
 
     def __init__(self, index_: LirIndex, *, passages: bool = False) -> None:
+        arguments.check_flags(passages=passages)
         self.index_ = index_
         self.passages = passages
         self._number: int | None = None  # of the manifest that was read

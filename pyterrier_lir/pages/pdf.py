@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.installing import pip_install
 from pyterrier_lir.pages.images import MAX_PIXELS, PageError, skipping
 from pyterrier_lir.transformer import LirTransformer
@@ -88,8 +88,8 @@ class PdfPages(LirTransformer):
     def __init__(
         self, *, dpi: float = 144, pdf_field: str = "pdf", password: str | None = None, on_error: str = "raise"
     ) -> None:
-        frames.check_number("dpi", dpi, 1, 2400, "pixels to the inch, from 1 to 2,400")
-        frames.check_choice("on_error", on_error, columns.ON_ERROR)
+        arguments.check_number("dpi", dpi, 1, 2400, "pixels to the inch, from 1 to 2,400")
+        arguments.check_choice("on_error", on_error, columns.ON_ERROR)
         self.dpi = dpi
         self.pdf_field = pdf_field
         self.password = password

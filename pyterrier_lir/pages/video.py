@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.installing import pip_install
 from pyterrier_lir.pages.images import PageError, skipping
 from pyterrier_lir.transformer import LirTransformer
@@ -44,8 +44,8 @@ class VideoFrames(LirTransformer):
     def __init__(
         self, *, num_frames: int = 12, size: int = 448, video_field: str = "video", on_error: str = "raise"
     ) -> None:
-        frames.check_counts(num_frames=num_frames, size=size)
-        frames.check_choice("on_error", on_error, columns.ON_ERROR)
+        arguments.check_counts(num_frames=num_frames, size=size)
+        arguments.check_choice("on_error", on_error, columns.ON_ERROR)
         self.num_frames = num_frames
         self.size = size
         self.video_field = video_field

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.peers.peer import Hits, Peer, documents
 
@@ -51,7 +51,7 @@ class FastPlaid(Peer):
         ndocs: int = 4096,
         folder: str | Path | None = None,
     ) -> None:
-        frames.check_counts(nbits=nbits, nprobe=nprobe, ndocs=ndocs)
+        arguments.check_counts(nbits=nbits, nprobe=nprobe, ndocs=ndocs)
         self._begin(index_, num_results, folder)
         self.nbits = nbits
         self.nprobe = nprobe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.peers.peer import Hits, Peer, documents
 
@@ -52,7 +52,7 @@ class LanceDB(Peer):
         nprobes: int | None = None,
         folder: str | Path | None = None,
     ) -> None:
-        frames.check_optional_counts(partitions=partitions, nprobes=nprobes)
+        arguments.check_optional_counts(partitions=partitions, nprobes=nprobes)
         if nprobes is not None and partitions is None:
             raise ValueError(f"nprobes is {nprobes} without partitions; expected both, or neither for a scan.")
         self._begin(index_, num_results, folder)

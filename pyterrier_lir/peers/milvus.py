@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.peers.peer import Hits, Peer, documents
 
@@ -54,7 +54,7 @@ class Milvus(Peer):
         token_k: int = 1000,
         folder: str | Path | None = None,
     ) -> None:
-        frames.check_counts(token_k=token_k)
+        arguments.check_counts(token_k=token_k)
         if token_k > MOST:
             raise ValueError(f"token_k is {token_k}; expected at most {MOST}, which Milvus gives back at a time.")
         self._begin(index_, num_results, folder)

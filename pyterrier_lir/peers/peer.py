@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.index.files import write_synced
 from pyterrier_lir.installing import pip_install
@@ -98,7 +98,7 @@ class Peer(LirTransformer):
         self._opened = None
 
     def _begin(self, index_: LirIndex, num_results: int, folder: str | Path | None) -> None:
-        frames.check_counts(num_results=num_results)
+        arguments.check_counts(num_results=num_results)
         for module in self.PACKAGES:
             if importlib.util.find_spec(module) is None:
                 raise ImportError(self._advice(f"{module} is not installed"))

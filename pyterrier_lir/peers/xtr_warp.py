@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.peers.peer import Hits, Peer, documents
@@ -52,8 +52,8 @@ class XtrWarp(Peer):
         num_threads: int | None = None,
         folder: str | Path | None = None,
     ) -> None:
-        frames.check_counts(nbits=nbits)
-        frames.check_optional_counts(nprobe=nprobe)
+        arguments.check_counts(nbits=nbits)
+        arguments.check_optional_counts(nprobe=nprobe)
         threads(num_threads)
         self._begin(index_, num_results, folder)
         self.nbits = nbits

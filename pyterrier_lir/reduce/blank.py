@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.pages.images import open_image
 from pyterrier_lir.reduce.reducer import Reducer
@@ -45,7 +45,7 @@ class BlankPruning(Reducer):
     NEEDED = (columns.DOC_EMBS, columns.DOC_TOK_IDS)
 
     def __init__(self, *, tolerance: float = 8, image_field: str = "image") -> None:
-        frames.check_number("tolerance", tolerance, 0, 255, "a difference of luminance, 0 <= tolerance <= 255")
+        arguments.check_number("tolerance", tolerance, 0, 255, "a difference of luminance, 0 <= tolerance <= 255")
         self.tolerance = tolerance
         self.image_field = image_field
 

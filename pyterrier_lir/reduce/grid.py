@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.reduce.pooling import group_means, unit
 from pyterrier_lir.reduce.reducer import Reducer
@@ -61,8 +61,8 @@ class GridPooling(Reducer):
     NEEDED = (columns.DOC_EMBS, columns.DOC_TOK_IDS)
 
     def __init__(self, by: str, *, size: int | None = None, normalise: bool = True) -> None:
-        frames.check_choice("by", by, [*GROUPS, "both"])
-        frames.check_optional_counts(size=size)
+        arguments.check_choice("by", by, [*GROUPS, "both"])
+        arguments.check_optional_counts(size=size)
         if (size is not None) != (by == "blocks"):
             state = "is missing" if size is None else f"is {size}"
             raise ValueError(f'size {state}; expected it for blocks, and only there: GridPooling("blocks", size=3).')

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, kernels
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.reduce.reducer import Reducer
 
@@ -99,10 +99,10 @@ class TokenPooling(Reducer):
     def __init__(
         self, factor: float, *, method: str = "hierarchical", protected: int = 1, normalise: bool = True
     ) -> None:
-        frames.check_number("factor", factor, 1, sys.float_info.max, "at least 1: 2 leaves half of the vectors")
-        frames.check_choice("method", method, METHODS)
-        frames.check_flags(normalise=normalise)
-        frames.check_counts(0, protected=protected)
+        arguments.check_number("factor", factor, 1, sys.float_info.max, "at least 1: 2 leaves half of the vectors")
+        arguments.check_choice("method", method, METHODS)
+        arguments.check_flags(normalise=normalise)
+        arguments.check_counts(0, protected=protected)
         self.factor = factor
         self.method = method
         self.protected = protected

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.reduce.reducer import Reducer
 
@@ -66,7 +66,7 @@ class TokenPruning(Reducer):
         stats: TokenStats | None = None,
         protected: int = 1,
     ) -> None:
-        frames.check_choice("method", method, METHODS)
+        arguments.check_choice("method", method, METHODS)
         wanted = {"first": {"keep"}, "idf": {"keep", "stats"}, "stopwords": {"tau", "stats"}}[method]
         for name, value in (("keep", keep), ("tau", tau), ("stats", stats)):
             if (value is not None) != (name in wanted):
@@ -74,9 +74,9 @@ class TokenPruning(Reducer):
                 call = ", ".join(_EXAMPLES[argument] for argument in sorted(wanted))
                 raise ValueError(f"{name} {state}; expected for this method: TokenPruning({method!r}, {call}).")
         if keep is not None:
-            frames.check_number("keep", keep, sys.float_info.min, 1, "a share of the rows, 0 < keep <= 1")
-        frames.check_counts(0, protected=protected)
-        frames.check_optional_counts(0, tau=tau)
+            arguments.check_number("keep", keep, sys.float_info.min, 1, "a share of the rows, 0 < keep <= 1")
+        arguments.check_counts(0, protected=protected)
+        arguments.check_optional_counts(0, tau=tau)
         self.method = method
         self.keep = keep
         self.tau = tau

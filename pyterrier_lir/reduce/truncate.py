@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.transformer import LirTransformer
 
@@ -44,7 +44,7 @@ class Truncate(LirTransformer):
     LABEL = "Truncate"
 
     def __init__(self, dim: int) -> None:
-        frames.check_counts(dim=dim)
+        arguments.check_counts(dim=dim)
         self.dim = dim
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:

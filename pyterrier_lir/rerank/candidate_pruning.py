@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.transformer import LirTransformer
 
 
@@ -40,8 +40,8 @@ class CandidatePruning(LirTransformer):
     LABEL = "Candidate Pruning"
 
     def __init__(self, alpha: float, *, k: int = 10) -> None:
-        frames.check_number("alpha", alpha, 0, np.inf, "a number of at least 0; float('inf') keeps all")
-        frames.check_counts(k=k)
+        arguments.check_number("alpha", alpha, 0, np.inf, "a number of at least 0; float('inf') keeps all")
+        arguments.check_counts(k=k)
         self.alpha = alpha
         self.k = k
 

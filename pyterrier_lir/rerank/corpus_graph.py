@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.index import files
 from pyterrier_lir.index.manifest import small_files
@@ -57,7 +57,7 @@ class CorpusGraph:
     rows: int = 32
 
     def __post_init__(self) -> None:
-        frames.check_counts(k=self.k, rows=self.rows)
+        arguments.check_counts(k=self.k, rows=self.rows)
 
     @property
     def name(self) -> str:

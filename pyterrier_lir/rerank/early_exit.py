@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import scoring
@@ -61,9 +61,9 @@ class EarlyExitMaxSim(LirTransformer):
         num_threads: int | None = None,
     ) -> None:
         if not isinstance(beta, float) or beta != np.inf:
-            frames.check_counts(beta=beta)
-        frames.check_counts(k=k)
-        frames.check_missing(missing)
+            arguments.check_counts(beta=beta)
+        arguments.check_counts(k=k)
+        arguments.check_missing(missing)
         scoring.threads(num_threads)
         self.index_ = index_
         self.beta = beta

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, frames, kernels
 from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import scoring
@@ -71,9 +71,9 @@ class Ladr(LirTransformer):
     ) -> None:
         if not hasattr(graph, "neighbours"):
             raise ValueError(f"graph is {graph!r}; expected a corpus graph: index.ladr(index.corpus_graph(k=16)).")
-        frames.check_counts(num_results=num_results)
-        frames.check_optional_counts(depth=depth)
-        frames.check_missing(missing)
+        arguments.check_counts(num_results=num_results)
+        arguments.check_optional_counts(depth=depth)
+        arguments.check_missing(missing)
         scoring.threads(num_threads)
         self.index_ = index_
         self.graph = graph

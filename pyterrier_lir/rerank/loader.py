@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class EmbsLoader(LirTransformer):
     LABEL = "Embeddings Loader"
 
     def __init__(self, index_: LirIndex, *, missing: str = "error") -> None:
-        frames.check_missing(missing)
+        arguments.check_missing(missing)
         self.index_ = index_
         self.missing = missing
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pyterrier_lir import columns, frames, kernels
+from pyterrier_lir import arguments, columns, frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import scoring, whole
 from pyterrier_lir.ragged import Ragged
@@ -43,7 +43,7 @@ class IndexMaxSim(LirTransformer):
     def __init__(
         self, index_: LirIndex, *, missing: str = "error", num_threads: int | None = None, device: str = "cpu"
     ) -> None:
-        frames.check_missing(missing)
+        arguments.check_missing(missing)
         scoring.check_device(device)
         scoring.threads(num_threads)
         self.index_ = index_

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import scoring, whole
 from pyterrier_lir.retrieve.retriever import found_by
@@ -59,7 +59,7 @@ class Exhaustive(LirTransformer):
         num_threads: int | None = None,
         device: str = "cpu",
     ) -> None:
-        frames.check_counts(num_results=num_results)
+        arguments.check_counts(num_results=num_results)
         scoring.check_device(device)
         scoring.threads(num_threads)
         self.index_ = index_

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, kernels
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.ragged import Ragged
@@ -58,17 +58,17 @@ class Fde(NamedTuple):
 
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
-        frames.check_counts(k_sim=self.k_sim, reps=self.reps)
-        frames.check_seed(self.seed)
-        frames.check_optional_counts(d_proj=self.d_proj, final_dim=self.final_dim)
+        arguments.check_counts(k_sim=self.k_sim, reps=self.reps)
+        arguments.check_seed(self.seed)
+        arguments.check_optional_counts(d_proj=self.d_proj, final_dim=self.final_dim)
         if self.k_sim > 20:
             raise ValueError(f"k_sim is {self.k_sim}; expected at most 20, which is a million cells.")
-        frames.check_choice("projection", self.projection, ("dense", "sparse"))
+        arguments.check_choice("projection", self.projection, ("dense", "sparse"))
         if self.projection == "sparse" and self.d_proj is None:
             raise ValueError(
                 'projection is "sparse", but d_proj is None; expected d_proj as well. Leave projection out.'
             )
-        frames.check_flags(fill_empty=self.fill_empty)
+        arguments.check_flags(fill_empty=self.fill_empty)
 
     @property
     def name(self) -> str:

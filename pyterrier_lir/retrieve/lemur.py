@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.columns import Docids, Floats
 from pyterrier_lir.ragged import Ragged
 
@@ -64,10 +64,10 @@ class Lemur(NamedTuple):
 
     def check(self) -> None:
         """Raises a ValueError that names a parameter that cannot be."""
-        frames.check_counts(tokens=self.tokens)
-        frames.check_counts(0, hidden=self.hidden, epochs=self.epochs)
-        frames.check_seed(self.seed)
-        frames.check_number("ridge", self.ridge, 1e-12, float("inf"), "a number above 0, such as 1e-4")
+        arguments.check_counts(tokens=self.tokens)
+        arguments.check_counts(0, hidden=self.hidden, epochs=self.epochs)
+        arguments.check_seed(self.seed)
+        arguments.check_number("ridge", self.ridge, 1e-12, float("inf"), "a number above 0, such as 1e-4")
 
     @property
     def name(self) -> str:

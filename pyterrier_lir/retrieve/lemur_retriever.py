@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.manifest import small_files
@@ -80,8 +80,9 @@ class LemurRetriever(VectorRetriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results)
-        frames.check_optional_counts(ef_search=ef_search, nprobe=nprobe)
+        arguments.check_counts(num_results=num_results)
+        arguments.check_optional_counts(ef_search=ef_search, nprobe=nprobe)
+        arguments.check_flags(stats=stats)
         threads(num_threads)
         vectors.check_kind(ann, ef_search, nprobe)
         self.index_ = index_

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index.scoring import threads
@@ -104,9 +104,9 @@ class MuveraRetriever(VectorRetriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results)
-        frames.check_optional_counts(ef_search=ef_search, nprobe=nprobe)
-        frames.check_flags(center=center)
+        arguments.check_counts(num_results=num_results)
+        arguments.check_optional_counts(ef_search=ef_search, nprobe=nprobe)
+        arguments.check_flags(center=center, stats=stats)
         threads(num_threads)
         vectors.check_kind(ann, ef_search, nprobe)
         self.index_ = index_

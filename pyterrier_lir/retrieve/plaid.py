@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import whole
@@ -134,11 +134,12 @@ class Plaid(Retriever):
         device: str = "cpu",
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results)
-        frames.check_optional_counts(nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
+        arguments.check_counts(num_results=num_results)
+        arguments.check_optional_counts(nprobe=nprobe, ndocs=ndocs, min_docs=min_docs)
+        arguments.check_flags(stats=stats)
         check_threshold(threshold, threshold_quantile)
         check_device(device)
-        frames.check_choice("preset", preset, PRESETS)
+        arguments.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_
         self.num_results = num_results

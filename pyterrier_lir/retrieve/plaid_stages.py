@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments, frames
 from pyterrier_lir.index.scoring import threads
 from pyterrier_lir.retrieve.plaid import CentroidQuery, check_threshold
 from pyterrier_lir.transformer import LirTransformer
@@ -45,7 +45,7 @@ class PlaidCandidates(LirTransformer):
         docnos: Collection[str] | None = None,
         num_threads: int | None = None,
     ) -> None:
-        frames.check_counts(nprobe=nprobe, min_docs=min_docs)
+        arguments.check_counts(nprobe=nprobe, min_docs=min_docs)
         threads(num_threads)
         self.index_ = index_
         self.nprobe = nprobe
@@ -97,7 +97,7 @@ class CentroidMaxSim(LirTransformer):
         num_threads: int | None = None,
     ) -> None:
         check_threshold(threshold, threshold_quantile)
-        frames.check_missing(missing)
+        arguments.check_missing(missing)
         threads(num_threads)
         self.index_ = index_
         self.threshold = threshold

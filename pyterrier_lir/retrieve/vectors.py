@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyterrier_lir import kernels
+from pyterrier_lir.arguments import check_choice
 from pyterrier_lir.columns import Docids, Floats
-from pyterrier_lir.frames import check_choice
 from pyterrier_lir.index import files
 from pyterrier_lir.index.files import ADVICE
 from pyterrier_lir.index.subset import Subset

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, frames, kernels
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import cell_tokens, whole
 from pyterrier_lir.index.scoring import CodedQuery, threads
@@ -142,9 +142,10 @@ class Warp(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results)
-        frames.check_optional_counts(nprobe=nprobe, t_prime=t_prime, bound=bound, groups=groups, min_docs=min_docs)
-        frames.check_choice("preset", preset, PRESETS)
+        arguments.check_counts(num_results=num_results)
+        arguments.check_optional_counts(nprobe=nprobe, t_prime=t_prime, bound=bound, groups=groups, min_docs=min_docs)
+        arguments.check_flags(stats=stats)
+        arguments.check_choice("preset", preset, PRESETS)
         threads(num_threads)
         self.index_ = index_
         self.num_results = num_results

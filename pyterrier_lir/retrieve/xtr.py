@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames, kernels
+from pyterrier_lir import arguments, frames, kernels
 from pyterrier_lir.columns import Docids
 from pyterrier_lir.frames import Query
 from pyterrier_lir.index import cell_tokens
@@ -89,8 +89,9 @@ class Xtr(Retriever):
         num_threads: int | None = None,
         stats: bool = False,
     ) -> None:
-        frames.check_counts(num_results=num_results, token_k=token_k)
-        frames.check_optional_counts(nprobe=nprobe)
+        arguments.check_counts(num_results=num_results, token_k=token_k)
+        arguments.check_optional_counts(nprobe=nprobe)
+        arguments.check_flags(stats=stats)
         _check_scoring(impute, normalise)
         threads(num_threads)
         self.index_ = index_
@@ -151,9 +152,9 @@ class XtrScorer(LirTransformer):
         missing: str = "error",
         num_threads: int | None = None,
     ) -> None:
-        frames.check_counts(token_k=token_k)
+        arguments.check_counts(token_k=token_k)
         _check_scoring(impute, normalise)
-        frames.check_missing(missing)
+        arguments.check_missing(missing)
         threads(num_threads)
         self.index_ = index_
         self.token_k = token_k
@@ -295,7 +296,7 @@ def _check_scoring(impute: str | float, normalise: str) -> None:
     named = isinstance(impute, str) and impute in ("kth", "zero", "none")
     if not named and (not isinstance(impute, Real) or not math.isfinite(impute)):
         raise ValueError(f'impute is {impute!r}; expected "kth", "zero", "none" or a number.')
-    frames.check_choice("normalise", normalise, ("mean", "sum"))
+    arguments.check_choice("normalise", normalise, ("mean", "sum"))
     if impute == "none" and normalise == "sum":
         raise ValueError(
             'impute is "none" and normalise is "sum"; expected "mean", or impute="zero", which is the same.'

@@ -22,7 +22,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.installing import pip_install
 from pyterrier_lir.serve.reader import Reader
 
@@ -58,10 +58,10 @@ class Settings:
     host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        frames.check_counts(max_query=self.max_query, max_results=self.max_results)
-        frames.check_optional_counts(workers=self.workers)
-        frames.check_counts(0, waiting=self.waiting)
-        frames.check_number("timeout", self.timeout, 1e-3, 1e6, "seconds, more than 0")
+        arguments.check_counts(max_query=self.max_query, max_results=self.max_results)
+        arguments.check_optional_counts(workers=self.workers)
+        arguments.check_counts(0, waiting=self.waiting)
+        arguments.check_number("timeout", self.timeout, 1e-3, 1e6, "seconds, more than 0")
 
 
 def create_app(path: str | Path, encoder: Encoder, settings: Settings | None = None) -> FastAPI:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 
 PREFIX = "eval_dev_"  # of measures in a trainer's log
 
@@ -44,7 +44,7 @@ class Dev:
     best: bool = False
 
     def __post_init__(self) -> None:
-        frames.check_optional_counts(every=self.every)
+        arguments.check_optional_counts(every=self.every)
         if not len(self.measures):
             raise ValueError("measures is empty; expected at least one, such as [nDCG @ 10].")
         relevant = self.qrels[self.qrels["label"] > 0]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir import columns, frames
+from pyterrier_lir import arguments, columns, frames
 from pyterrier_lir.columns import Floats
 from pyterrier_lir.rerank.lite import Lite, padded, save, similarities
 from pyterrier_lir.train import data as examples
@@ -79,7 +79,7 @@ def fit_lite(
         raise FileExistsError(f"{target} exists; give a path that does not, or remove it first.")
     if not isinstance(loss, LOSSES):
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(kind.__name__ for kind in LOSSES)}.")
-    frames.check_counts(
+    arguments.check_counts(
         query_rows=query_rows,
         doc_rows=doc_rows,
         hidden=hidden,
@@ -87,7 +87,7 @@ def fit_lite(
         epochs=epochs,
         batch_size=batch_size,
     )
-    frames.check_seed(seed)
+    arguments.check_seed(seed)
     lists = _lists(data, loss, query_rows, doc_rows, negatives, seed)
     settings = {"query_rows": query_rows, "doc_rows": doc_rows, "hidden": hidden, "encoder": _encoder(data)}
     with randomness.seeded(seed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -79,7 +79,7 @@ class Xtr(Loss):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        frames.check_counts(top_k=self.top_k)
+        arguments.check_counts(top_k=self.top_k)
         _check_positive("temperature", self.temperature)
 
     def build(self, model: MultiVectorEncoder) -> Any:
@@ -168,7 +168,7 @@ class Matryoshka(Loss):
         if not self.dims:
             raise ValueError("dims is empty; expected at least one number of dimensions, such as (128, 64, 32).")
         for dim in self.dims:
-            frames.check_counts(dims=dim)
+            arguments.check_counts(dims=dim)
         if self.weights is not None and len(self.weights) != len(self.dims):
             raise ValueError(f"{len(self.weights)} weights for {len(self.dims)} dims; expected one for each.")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.encode import checkpoint
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ConstantSpace(Pooling):
     vectors: int = 32
 
     def __post_init__(self) -> None:
-        frames.check_counts(vectors=self.vectors)
+        arguments.check_counts(vectors=self.vectors)
 
     def put_into(self, model: MultiVectorEncoder) -> None:
         """Before the normalisation; as many positions as a document may have tokens."""
@@ -68,7 +68,7 @@ class Clusters(Pooling):
     documents: int = 32
 
     def __post_init__(self) -> None:
-        frames.check_counts(0, queries=self.queries, documents=self.documents)
+        arguments.check_counts(0, queries=self.queries, documents=self.documents)
         if not self.queries and not self.documents:
             raise ValueError("queries and documents are 0; expected clusters of one of them. Leave the pooling out.")
 
@@ -93,7 +93,7 @@ class Hierarchical(Pooling):
     factor: float = 2.0
 
     def __post_init__(self) -> None:
-        frames.check_number("factor", self.factor, 1, float("inf"), "a number of at least 1")
+        arguments.check_number("factor", self.factor, 1, float("inf"), "a number of at least 1")
 
     def put_into(self, model: MultiVectorEncoder) -> None:
         """Behind everything else."""

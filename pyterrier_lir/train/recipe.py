@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 from pyterrier_lir.train import data
 from pyterrier_lir.train.losses import Loss
 from pyterrier_lir.train.schedule import Schedule
@@ -44,8 +44,8 @@ class Recipe:
         Raises:
             ValueError: If losses and data sets have other names, or a loss needs more negatives.
         """
-        frames.check_counts(0, negatives=negatives)
-        frames.check_seed(seed)
+        arguments.check_counts(0, negatives=negatives)
+        arguments.check_seed(seed)
         sets = {ALONE: given} if isinstance(given, pd.DataFrame) else dict(given)
         losses = dict.fromkeys(sets, loss) if isinstance(loss, Loss) else dict(loss)
         if not sets or sets.keys() != losses.keys():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from pyterrier_lir import frames
+from pyterrier_lir import arguments
 
 DECAYS = ("linear", "cosine", "constant")
 MIXES = ("proportional", "round_robin")
@@ -50,8 +50,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         needed = ("epochs", "batch_size", "accumulate", "checkpoint_steps")
-        frames.check_counts(**{name: getattr(self, name) for name in needed})
-        frames.check_optional_counts(
+        arguments.check_counts(**{name: getattr(self, name) for name in needed})
+        arguments.check_optional_counts(
             steps=self.steps, query_length=self.query_length, document_length=self.document_length
         )
         if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0):
@@ -61,8 +61,8 @@ class Schedule:
             )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; expected a part of all steps, from 0 to below 1.")
-        frames.check_choice("decay", self.decay, DECAYS)
-        frames.check_choice("mix", self.mix, MIXES)
+        arguments.check_choice("decay", self.decay, DECAYS)
+        arguments.check_choice("mix", self.mix, MIXES)
 
     def changed(self) -> dict[str, object]:
         """The values that are not the defaults, and those that say most."""
