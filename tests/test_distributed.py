@@ -52,11 +52,11 @@ def ray():
 
 
 def killing(marker, spool):
-    """An encoder that kills its process, once, when two parts are on disk. Ray ships it by value."""
+    """An encoder that kills its process, once, when a part is on disk, as when the last begins. Ray ships it by value."""
 
     class Killing(lir.ToyEncoder):
         def encode_docs(self, texts):
-            if len(list(spool.iterdir())) >= 2 and not marker.exists():
+            if any(spool.iterdir()) and not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), 9)
             return super().encode_docs(texts)
