@@ -52,7 +52,7 @@ def ray():
 
 
 def killing(marker, spool):
-    """An encoder that kills its process, once, when a part is on disk, as when the last begins. Ray ships it by value."""
+    """An encoder that kills its process, once, when a part is on disk, as when the last begins. Ray ships it."""
 
     class Killing(lir.ToyEncoder):
         def encode_docs(self, texts):
