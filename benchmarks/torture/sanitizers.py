@@ -4,10 +4,10 @@
 
 *address*: AddressSanitizer and UndefinedBehaviorSanitizer, which end the process at what they find. *thread*:
 ThreadSanitizer. Both compile every file that the kernels have, for x86-64-v3 and -v2, at -O1, in a copy of the
-repository; then all tests run in it but `UNFIT`, `UNFIT_TESTS` and `FORKS`, and 20,000 rounds of ``fuzz_kernels.py``.
-Leaks are not looked for: Python and NumPy keep what they allocate until the process ends. Only the kernels are
-instrumented, so that what torch and OpenMP do among themselves is seen by neither. It takes g++ with its sanitizers,
-and two hours.
+repository; then all tests run in it but `UNFIT` and `UNFIT_TESTS`, for *thread* also without `FORKS`, and 20,000 rounds
+of ``fuzz_kernels.py``. Leaks are not looked for: Python and NumPy keep what they allocate until the process ends. Only
+the kernels are instrumented, so that what torch and OpenMP do among themselves is seen by neither. It takes g++ with
+its sanitizers, and two hours.
 """
 
 from __future__ import annotations
