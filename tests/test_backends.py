@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 
@@ -75,6 +76,17 @@ def test_the_quickest_exact_one_is_the_default_where_it_is_installed(folder, bac
     assert backends.running(lir.LateInteractionEncoder(folder).load()) == "torch"
     with pytest.raises(ImportError, match="quantized=True needs the package onnxruntime"):
         lir.LateInteractionEncoder(folder, quantized=True)
+
+
+@pytest.mark.parametrize("backend", ENGINES[:1])
+def test_the_files_of_a_checkpoint_are_read_once(folder, backend, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    encoder = lir.LateInteractionEncoder(copied, backend=backend)
+    encoder.load()  # hashes them, for the name of the export
+    (copied / "vocab.txt").write_text("another")
+    assert encoder.fingerprint == lir.LateInteractionEncoder(folder, backend="torch").fingerprint
+    assert encoder.checkpoint_id != lir.LateInteractionEncoder(copied).checkpoint_id
 
 
 @pytest.mark.parametrize("backend", ENGINES[:1])

@@ -218,7 +218,7 @@ def test_fingerprint_of_a_hub_name_is_name_and_commit(dense, tmp_path, monkeypat
     encoder = load("someone/tiny")
     np.testing.assert_allclose(encoder.encode_docs(TEXTS)[0].embs, load(dense).encode_docs(TEXTS)[0].embs, atol=1e-6)
     assert encoder.embedding_dim == HIDDEN  # the random projection is detected in the cache too
-    assert checkpoint.identity("someone/tiny", None, None) == f"someone/tiny@{commit}"
+    assert checkpoint.identity("someone/tiny", None) == f"someone/tiny@{commit}"
     assert encoder.fingerprint.startswith("tiny-32-")
     assert load("someone/tiny", revision=commit).fingerprint == encoder.fingerprint
     with pytest.raises(OSError):

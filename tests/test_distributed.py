@@ -103,6 +103,8 @@ def test_what_is_wrong_with_a_document_comes_back_from_the_worker(ray, tmp_path)
         encode_and_build(twice, ENCODER, tmp_path / "a", num_workers=2, part_size=100, verbose=False)
     with pytest.raises(ValueError, match=r"docno 7 is a int; expected a non-empty string"):
         encode_and_build([{"docno": 7, "text": "x"}], ENCODER, tmp_path / "b", num_workers=1, verbose=False)
+    with pytest.raises(ValueError, match=r"resume is 'no'; expected True or False"):
+        encode_and_build(CORPUS, ENCODER, tmp_path / "c", num_workers=1, verbose=False, resume="no")
     with pytest.raises(ValueError, match="No documents came"):
         encode_and_build([], ENCODER, tmp_path / "c", num_workers=1, verbose=False)
 

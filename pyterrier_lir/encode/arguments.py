@@ -27,10 +27,9 @@ def check(encoder: LateInteractionEncoder) -> None:
     if encoder.dtype not in checkpoint.DTYPES:
         raise ValueError(f"dtype={encoder.dtype!r}; expected one of {', '.join(map(repr, checkpoint.DTYPES))}.")
     backends.check(encoder.backend, encoder.quantized)
-    backend = backends.asked(encoder.backend, encoder.quantized)
-    if backend not in (None, "torch") and (
-        encoder.device not in (None, "cpu") or encoder.dtype not in ("auto", "float32")
-    ):
+    unfit = encoder.device not in (None, "cpu") or encoder.dtype not in ("auto", "float32")
+    if unfit and backends.elsewhere(encoder):
+        backend = backends.asked(encoder.backend, encoder.quantized)
         raise ValueError(
             f"backend={backend!r} with device={encoder.device!r} and dtype={encoder.dtype!r}; expected "
             'device="cpu" and dtype="float32", or neither. Use backend="torch" for others.'

@@ -35,7 +35,6 @@ import numpy as np
 import numpy.typing as npt
 import pyterrier as pt
 
-from pyterrier_lir.encode import checkpoint
 from pyterrier_lir.installing import pip_install
 
 if TYPE_CHECKING:
@@ -86,6 +85,11 @@ def asked(backend: str | None, quantized: bool) -> str | None:
     return backend or ("onnx" if quantized else None)
 
 
+def elsewhere(encoder: LateInteractionEncoder) -> bool:
+    """Whether the arguments of an encoder name another backend than torch."""
+    return asked(encoder.backend, encoder.quantized) not in (None, "torch")
+
+
 def choose(model: MultiVectorEncoder, encoder: LateInteractionEncoder, dtype: str, devices: Sequence[str]) -> None:
     """Puts the backend that an encoder asks for in the place of torch; where it asks for none, the quickest exact one.
 
@@ -96,10 +100,10 @@ def choose(model: MultiVectorEncoder, encoder: LateInteractionEncoder, dtype: st
         devices: Where it runs; a list of one in ``encoder.device`` is a process of its own, and stays torch's.
     """
     backend = asked(encoder.backend, encoder.quantized)
-    if backend is None and dtype == "float32" and devices == ["cpu"] != encoder.device:
+    if elsewhere(encoder):
+        replace(model, encoder, str(backend))
+    elif backend is None and dtype == "float32" and devices == ["cpu"] != encoder.device:
         _hasten(model, encoder)
-    elif backend not in (None, "torch"):
-        replace(model, encoder, backend)
 
 
 def _hasten(model: MultiVectorEncoder, encoder: LateInteractionEncoder) -> None:
@@ -133,7 +137,7 @@ def replace(model: MultiVectorEncoder, encoder: LateInteractionEncoder, backend:
     original, tokenizer = model[0].model, model[0].tokenizer
     inputs = list(tokenizer(SAMPLE[0]).keys())
     # All that the backbone depends on; lengths, prompts and projection come after it or before.
-    facts = [checkpoint.identity(encoder.model, encoder.revision, None), encoder.model_kwargs, encoder.language]
+    facts = [encoder.checkpoint_id, encoder.model_kwargs, encoder.language]
     identity = json.dumps(facts, sort_keys=True, default=str)
     path = exported(original, tokenizer, inputs, quantized=encoder.quantized, identity=identity)
     session = cache(partial(SESSIONS[backend], path))

@@ -238,19 +238,24 @@ def _has_bfloat16(device: str) -> bool:
     return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def identity(name: str, revision: str | None, dim: int | None) -> str:
+def identity(name: str, revision: str | None) -> str:
     """What tells a checkpoint from others, wherever it lies.
 
     A folder is its content, so a copy is the same checkpoint; a name on the hub is the name and the commit;
-    the packaged model is its weights and, where ``dim`` asks for it, the shipped projection.
+    the packaged model is its weights.
     """
     if name == MINILM:
-        return MINILM_SHA256 + (MINILM_PCA_SHA256 if dim is not None and dim <= MINILM_AXES else "")
+        return MINILM_SHA256
     if Path(name).is_dir():
         return _content_hash(Path(name))
     found = _find(name, "config.json", revision) or _find(name, "modules.json", revision) or ""
     commit = re.search(r"snapshots[/\\]([0-9a-f]{40})[/\\]", found)
     return f"{name}@{commit[1] if commit else revision}"
+
+
+def shipped_projection(name: str, dim: int | None) -> str:
+    """The SHA-256 of the projection that this package ships for ``dim`` dimensions of a checkpoint; ``""`` for none."""
+    return MINILM_PCA_SHA256 if name == MINILM and dim is not None and dim <= MINILM_AXES else ""
 
 
 def short_name(name: str, model: MultiVectorEncoder) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,7 +217,7 @@ class LateInteractionEncoder(Encoder):
             options = {key: value for key, value in (self.model_kwargs or {}).items() if key not in NUMERICS}
             options |= {"language": self.language} if self.language else {}
             facts = [
-                checkpoint.identity(self.model, self.revision, self.dim),
+                self.checkpoint_id + checkpoint.shipped_projection(self.model, self.dim),
                 self.embedding_dim,
                 checkpoint.lengths(model),
                 model.prompts,
@@ -226,6 +227,11 @@ class LateInteractionEncoder(Encoder):
             ]
             self._fingerprint = checkpoint.fingerprint(self.model, model, facts)
         return self._fingerprint
+
+    @cached_property
+    def checkpoint_id(self) -> str:
+        """What tells the checkpoint from others, its files, which are read once, or its name and commit on the hub."""
+        return checkpoint.identity(self.model, self.revision)
 
     @property
     def embedding_dim(self) -> int:
@@ -242,7 +248,7 @@ class LateInteractionEncoder(Encoder):
                 ask for, if ``dtype`` is float16 and the device a CPU, or if there is no such device.
         """
         if self._loaded is None:
-            elsewhere = backends.asked(self.backend, self.quantized) not in (None, "torch")
+            elsewhere = backends.elsewhere(self)
             model = checkpoint.load(
                 self.model,
                 prompts={name: text for name, text in (self.prompts or {}).items() if name != "instruction"} or None,
@@ -251,7 +257,7 @@ class LateInteractionEncoder(Encoder):
                 trust_remote_code=self.trust_remote_code,
                 model_kwargs=dict(self.model_kwargs) if self.model_kwargs else None,
             )
-            if self.model == checkpoint.MINILM and self.dim is not None and self.dim <= checkpoint.MINILM_AXES:
+            if self.dim is not None and checkpoint.shipped_projection(self.model, self.dim):
                 checkpoint.project(model, checkpoint.minilm_pca(self.dim))
             arguments.check_dim(self, model)
             checkpoint.set_lengths(model, self.query_length, self.document_length)
@@ -316,12 +322,8 @@ class LateInteractionEncoder(Encoder):
         """Model, dimensions, lengths, device and fingerprint; before the model is loaded, what was asked for."""
         model = self._loaded
         if model is None:
-            wanted = {
-                "dimensions": self.dim,
-                "query length": self.query_length,
-                "document length": self.document_length,
-            }
-            given = {name: value for name, value in wanted.items() if value is not None}
+            asked = {"dimensions": self.dim, "query length": self.query_length, "document length": self.document_length}
+            given = {name: value for name, value in asked.items() if value is not None}
             return {"model": self.model, **given, "not loaded": "until the first text is encoded, or by encoder.load()"}
         query_length, document_length = checkpoint.lengths(model)
         backbone = next(model[0].parameters())

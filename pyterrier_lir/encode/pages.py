@@ -111,7 +111,7 @@ class PageEncoder(PageModel):
         if self._fingerprint is None:
             options = {key: value for key, value in (self.model_kwargs or {}).items() if key not in NUMERICS}
             facts = [
-                checkpoint.identity(self.model, self.revision, None),
+                checkpoint.identity(self.model, self.revision),
                 self.patches_only,
                 options,
                 self.processor_kwargs or {},
