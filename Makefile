@@ -10,7 +10,7 @@
 #
 # make torture  kills, damage, fuzzing, readers, full disks: a few rounds of each, as root; benchmarks/results/torture.md
 #              has the commands for many
-# make sanitize  the kernels under ASAN, UBSAN and TSAN, in two hours
+# make sanitize  the kernels under ASAN, UBSAN and TSAN, in an hour or two
 #
 # LIR_LIMIT    a folder with LIMIT's small set (corpus.jsonl, queries.jsonl, qrels.jsonl of google-deepmind/limit), for
 #              notebook 10; the outputs that are stored were made with it. Empty: that part is left out

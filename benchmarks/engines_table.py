@@ -69,7 +69,7 @@ def build_lines(table: Table, dataset: str) -> list[str]:
         "peak MB",
         "index MB",
         "without derived data",
-        "WARP's copy",
+        "derived by WARP, MUVERA, LEMUR",
         *(f"{p} / this" for p in peers),
     ]
     rows = [

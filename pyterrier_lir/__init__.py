@@ -68,8 +68,8 @@ if TYPE_CHECKING:
 
 # The rest by room: `lir.feedback.ColbertPRF`.
 _ROOMS = (
-    "adapters", "agents", "distributed", "experiment", "explain", "feedback", "pages", "peers", "reduce", "rerank",
-    "serve", "train",
+    "adapters", "agents", "datasets", "distributed", "experiment", "explain", "feedback", "pages", "peers", "reduce",
+    "rerank", "serve", "train",
 )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             SERVERS[args.action].run(args, _encoder(args))
             return 0
         outcome = _experiment(args)
-    except (ValueError, KeyError, ImportError, FileNotFoundError) as error:
+    except (ValueError, KeyError, ImportError, OSError) as error:
         if args.verbose:
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else error

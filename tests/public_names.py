@@ -17,14 +17,13 @@ from pyterrier_lir.train.trainer import train
 from pyterrier_lir.transformer import LirTransformer
 
 FILE = Path(__file__).parent / "public_names.txt"
-ROOMS = [*lir._ROOMS, "datasets"]
 
 
 def lines():
     """All of it; needs the packages of the extra ``serve``."""
     for name in sorted({*lir.__all__} - {"__version__"}):
         yield from _named(f"lir.{name}", getattr(lir, name))
-    for room in ROOMS:
+    for room in lir._ROOMS:
         module = importlib.import_module(f"pyterrier_lir.{room}")
         for name in sorted({*module.__all__} - {*lir.__all__}):
             yield from _named(f"lir.{room}.{name}", getattr(module, name))

@@ -341,7 +341,7 @@ def test_an_index_of_passages_gives_documents(tmp_path):
 def test_a_client_searches_over_standard_input_and_output(index, tmp_path):
     mcp = pytest.importorskip("mcp", reason="needs mcp 2: pip install '.[agents]'")
     texts = documents(tmp_path / "docs.jsonl")
-    options = ["--model", "toy", "--snippet-size", "14", "--max-searches", "2", "--k", "3"]
+    options = ["--model", "toy", "--snippet-size", "14", "--max-searches", "2", "--k", "3", "--max-characters", "60"]
     command = ["-m", "pyterrier_lir", "mcp", str(index.path), "--texts", str(texts), *options]
 
     async def converse():
@@ -364,6 +364,8 @@ def test_a_client_searches_over_standard_input_and_output(index, tmp_path):
     assert json.loads(first.content[0].text)["results"] == results
     assert blank.is_error and "expected a text that is not blank" in blank.content[0].text
     assert not second.is_error
+    given = [len(result["snippet"]) for result in [*results, *second.structured_content["results"]]]
+    assert 3 < len(given) < 6 and sum(given) <= 60  # three of each would have more characters
     assert third.is_error and "The budget of 2 searches is used up" in third.content[0].text
 
 

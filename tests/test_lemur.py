@@ -6,7 +6,7 @@ import pytest
 from corpora import build, clustered, documents, tree
 
 from pyterrier_lir.ragged import Ragged
-from pyterrier_lir.retrieve import lemur
+from pyterrier_lir.retrieve import faiss_vectors, lemur
 from pyterrier_lir.retrieve.lemur import Features, Lemur
 
 SMALL = {"hidden": 32, "tokens": 400, "epochs": 2}
@@ -157,8 +157,22 @@ def test_a_lighter_effort_is_refused_where_it_is_none(index):
     for name, value in (("hidden", -1), ("tokens", 0), ("epochs", -1), ("ridge", 0), ("seed", -1)):
         with pytest.raises(ValueError, match=f"{name} is {value}"):
             index.lemur(**{name: value})
-    with pytest.raises(ValueError, match="expected a multiple of 8"):
-        index.lemur(ann="pq", **SMALL)(pd.DataFrame({"qid": ["1"], "query_embs": [clustered(3, seed=1)]}))
+
+
+@pytest.mark.parametrize("ann", ["pq", "ivfpq"])
+def test_any_number_of_values_is_coded_eight_by_eight(index, topics, ann):
+    """49 values are coded as 56 with seven zeros, in 7 bytes; zeros change no product."""
+    effort = {"nprobe": 99} if ann == "ivfpq" else {}
+    coded = index.lemur(ann=ann, num_results=300, **effort, **SMALL)(topics)
+    flat = index.lemur(num_results=300, **SMALL)(topics)
+    both = flat.merge(coded, on=["qid", "docno"], suffixes=("", "_coded"))
+    assert len(both) == len(flat) == len(coded) > 1000  # all that have vectors, of 4 queries
+    for _, query in both.groupby("qid"):
+        assert np.corrcoef(query["score"], query["score_coded"])[0, 1] > 0.95
+    vectors = np.arange(9, dtype=np.float32).reshape(1, 9)
+    filled = faiss_vectors._filled(vectors, faiss_vectors._whole_size(ann, 9))
+    assert filled.tolist() == [[*range(9), *[0] * 7]]
+    assert (faiss_vectors._whole_size(ann, 16), faiss_vectors._whole_size("hnsw", 9)) == (16, 9)
 
 
 def test_fewer_tokens_than_asked_for_and_no_hidden_unit(tmp_path):

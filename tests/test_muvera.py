@@ -276,8 +276,6 @@ def test_wrong_vectors_are_named(index, topics):
     mixed = pd.DataFrame({"docno": ["a", "b"], "doc_embs": [np.ones((2, 3)), np.ones((2, 4))]})
     with pytest.raises(ValueError, match="doc_embs has matrices of 3 and 4 dimensions; expected the same for all"):
         lir.Muvera()(mixed)
-    with pytest.raises(ValueError, match=r"an encoding has 100 values; expected a multiple of 8 for ann=\"pq\""):
-        index.muvera(ann="pq", final_dim=100)(topics)
     with pytest.raises(ValueError, match="query_embs has 5 dimensions; expected 16"):
         index.muvera()(frame([np.ones((2, 5), np.float32)]))
 

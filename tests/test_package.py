@@ -48,11 +48,10 @@ def test_pytest_of_everything_collects_no_benchmarks():
 def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
-    rooms = {"adapters", "agents", "experiment", "explain", "feedback", "pages", "reduce", "rerank", "train"} | {
-        "distributed",
-        "peers",
-        "serve",
-    }
+    rooms = {
+        "adapters", "agents", "datasets", "distributed", "experiment", "explain", "feedback", "pages", "peers", "reduce",
+        "rerank", "serve", "train",
+    }  # fmt: skip
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:
         assert getattr(lir, room).__name__ == f"pyterrier_lir.{room}"

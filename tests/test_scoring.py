@@ -114,7 +114,7 @@ def test_device(index, method):
     with pytest.raises(ValueError, match="device is 'tpu'; expected"):
         getattr(index, method)(device="tpu")
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match=r'torch sees no GPU here.*device="cpu"'):
+        with pytest.raises(ValueError, match=r'expected "cpu", as torch sees no GPU here\. Use device="cpu"'):
             getattr(index, method)(device="cuda")
 
 

@@ -197,6 +197,8 @@ def test_mistakes_are_named(index, tmp_path, capsys):
         Settings(waiting=-1)
     assert main(["serve", str(tmp_path / "nothing.lir"), "--model", "toy"]) == 2
     assert "There is no index at" in capsys.readouterr().err
+    assert main(["serve", str(index._directory), "--model", "nosuch/model"]) == 2
+    assert "The model 'nosuch/model' cannot be loaded" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Builds the archives of a release from what is committed: ``make wheels``.
 
-The sdist comes from HEAD alone, wheels from the sdist, one for each Python that is named and found. Times in them are
+The sdist comes from HEAD alone, wheels from the sdist, one for each Python that is named and runs. Times in them are
 that of the commit, so that the same commit, compiler and `requirements.txt` give the same bytes.
 """
 
@@ -27,7 +27,7 @@ PINNED = Path(__file__).parent / "requirements.txt"
 def main(pythons: Sequence[str]) -> None:
     """Makes everything in ``dist/`` anew, and checks it."""
     os.umask(0o022)  # archives hold who may read and write what
-    found = {python: path for python in pythons if (path := shutil.which(python))}
+    found = {python: path for python in pythons if (path := shutil.which(python)) and runs(path)}
     for folder in (BUILD, DIST):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -38,6 +38,11 @@ def main(pythons: Sequence[str]) -> None:
     check_dist.main([str(DIST)])
     missing = sorted({*pythons} - {*found})
     print(f"{len(found)} wheels" + (f"; not found, so not built: {', '.join(missing)}" if missing else ""))
+
+
+def runs(python: str) -> bool:
+    """Whether a Python starts: pyenv has commands for those, too, that are not chosen."""
+    return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 
 def make_sdist(epoch: int) -> Path:

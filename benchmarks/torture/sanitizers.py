@@ -7,7 +7,7 @@ ThreadSanitizer. Both compile every file that the kernels have, for x86-64-v3 an
 repository; then all tests run in it but `UNFIT` and `UNFIT_TESTS`, for *thread* also without `FORKS`, and 20,000 rounds
 of ``fuzz_kernels.py``. Leaks are not looked for: Python and NumPy keep what they allocate until the process ends. Only
 the kernels are instrumented, so that what torch and OpenMP do among themselves is seen by neither. It takes g++ with
-its sanitizers, and two hours.
+its sanitizers, and an hour or two.
 """
 
 from __future__ import annotations

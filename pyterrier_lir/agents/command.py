@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--k", type=int, default=5, help="results of a search that does not say (default: %(default)s)")
     add("--snippet-size", type=int, default=400, metavar="N", help="characters of each (default: %(default)s)")
     add("--max-searches", type=int, metavar="N", help="refuse further ones (default: no limit)")
+    add("--max-characters", type=int, metavar="N", help="of snippets in all (default: no limit)")
 
 
 def run(args: argparse.Namespace, encoder: Encoder) -> None:
@@ -34,5 +35,5 @@ def run(args: argparse.Namespace, encoder: Encoder) -> None:
     from pyterrier_lir.index.artifact import LirIndex
 
     texts = read_texts(args.texts, tuple(args.fields.split(",")))
-    options = {"k": args.k, "snippet_size": args.snippet_size, "max_searches": args.max_searches}
+    options = {name: getattr(args, name) for name in ("k", "snippet_size", "max_searches", "max_characters")}
     mcp_server(index_tool(LirIndex(args.index), encoder, texts, **options)).run()

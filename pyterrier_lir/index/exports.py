@@ -115,8 +115,8 @@ def _check(store: Store) -> tuple[Codec, Codebook]:
     if codec.inv_norm_range is None:
         raise ValueError(
             f"The index {store.path} does not scale its vectors to unit length, as those of a PLAID folder "
-            "are; expected vectors of unit length in 2 bits or more. Index them with "
-            'index.indexer(codec="quantile").'
+            "are; expected vectors of unit length in 2 bits or more. Divide each by its length, and index them with "
+            'index.indexer(codec="quantile", nbits=4).'
         )
     if codec.dim % (8 * codec.nbits):
         raise ValueError(

@@ -38,10 +38,8 @@ def check_device(device: str) -> None:
 
         if torch.cuda.is_available():
             return
-    raise ValueError(
-        f'device is {device!r}; expected "cpu"{", as torch sees no GPU here" if gpu else ""} or "cuda". '
-        'Use device="cpu".'
-    )
+    expected = '"cpu", as torch sees no GPU here' if gpu else '"cpu" or "cuda"'
+    raise ValueError(f'device is {device!r}; expected {expected}. Use device="cpu".')
 
 
 def threads(num_threads: int | None) -> int:

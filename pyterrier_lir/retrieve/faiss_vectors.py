@@ -23,7 +23,7 @@ from pyterrier_lir.index.subset import Subset
 if TYPE_CHECKING:
     from pyterrier_lir.retrieve.vectors import Hits, Source
 
-SUBVECTOR = 8  # values that product quantisation codes in a byte, PQ-256-8
+SUBVECTOR = 8  # values that product quantisation codes in a byte, PQ-256-8; zeros fill the last ones up
 NEIGHBOURS = 32  # of a document in the graph; twice as many in its lowest layer
 CONSTRUCTION = 100  # length of the queue while the graph is built
 SAMPLE = 5120  # documents that codebooks are trained on, 20 for each of the 256 entries
@@ -38,7 +38,7 @@ def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_
         index = _trained(kind, source, np.random.default_rng(seed))
     with _threads(1 if kind == "hnsw" else num_threads):
         for _, vectors in source.blocks():
-            index.add(vectors)
+            index.add(_filled(vectors, index.d))
     folder.meta["faiss"] = faiss.__version__
     faiss.write_index(index, faiss.PyCallbackIOWriter(folder.file("index.faiss").write))
 
@@ -60,7 +60,7 @@ class FaissVectors:
                 f"{folder.path / 'index.faiss'} cannot be read ({error}); expected what this package writes. Remove "
                 f"the folder {folder.path}, so that it is made again."
             ) from error
-        _check_faiss(kind, self.index, size, len(self.docids), folder)
+        _check_faiss(kind, self.index, _whole_size(kind, size), len(self.docids), folder)
         if self.kind == "ivfpq":
             self.index.make_direct_map()
 
@@ -78,7 +78,7 @@ class FaissVectors:
             effort: Length of the queue (at least k) or number of clusters; None for the defaults, 64 and 16.
             num_threads: Threads; FAISS searches for one query on one.
         """
-        for query in queries:
+        for query in _filled(queries, self.index.d):
             yield self._search(query, k, wanted, effort, num_threads)
 
     def _search(self, query: Floats, k: int, wanted: Subset | None, effort: int | None, num_threads: int) -> Hits:
@@ -119,18 +119,13 @@ def _trained(kind: str, source: Source, rng: np.random.Generator) -> Any:
     """An empty index, its codebooks trained."""
     import faiss
 
-    size, metric = source.size, faiss.METRIC_INNER_PRODUCT
+    size, metric = _whole_size(kind, source.size), faiss.METRIC_INNER_PRODUCT
     if kind == "hnsw":
         index = faiss.IndexHNSWSQ(size, faiss.ScalarQuantizer.QT_fp16, NEIGHBOURS, metric)
         index.hnsw.efConstruction = CONSTRUCTION
         return index
-    if size % SUBVECTOR:
-        raise ValueError(
-            f'an encoding has {size} values; expected a multiple of {SUBVECTOR} for ann="{kind}". Choose another '
-            "d_proj or final_dim."
-        )
     rows = np.sort(rng.choice(len(source.docids), min(SAMPLE, len(source.docids)), replace=False))
-    sample = source.some(source.docids[rows])
+    sample = _filled(source.some(source.docids[rows]), size)
     if kind == "pq":
         index = faiss.IndexPQ(size, size // SUBVECTOR, 8, metric)
     else:
@@ -140,6 +135,17 @@ def _trained(kind: str, source: Source, rng: np.random.Generator) -> Any:
     index.pq.cp.niter, index.pq.cp.min_points_per_centroid = ITERATIONS, 1
     index.train(np.resize(sample, (max(len(sample), 256), size)))  # a few documents, again and again, fill a codebook
     return index
+
+
+def _whole_size(kind: str, size: int) -> int:
+    """The values of a vector as FAISS takes it: whole parts, where they are coded part by part."""
+    return size if kind == "hnsw" else size + -size % SUBVECTOR
+
+
+def _filled(vectors: Floats, size: int) -> Floats:
+    """Vectors with zeros behind them, which change no product."""
+    missing = size - vectors.shape[1]
+    return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
 
 def _check_faiss(kind: str, index: Any, size: int, count: int, folder: files.Opened) -> None:

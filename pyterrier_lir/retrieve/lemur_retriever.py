@@ -56,8 +56,7 @@ class LemurRetriever(VectorRetriever):
         stats: Adds ``lemur_encode_ms`` and ``lemur_search_ms`` to the rows of each query.
 
     Raises:
-        ValueError: If the query's encoder or dimension is not the index's, if docnos are unknown, or if ``size`` is no
-            multiple of 8 where 8 values are to be a byte: choose ``hidden`` so.
+        ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
     """
 
     LABEL = "LEMUR"

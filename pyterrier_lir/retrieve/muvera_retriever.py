@@ -75,8 +75,7 @@ class MuveraRetriever(VectorRetriever):
         stats: Adds ``muvera_encode_ms`` and ``muvera_search_ms`` to the rows of each query.
 
     Raises:
-        ValueError: If the query's encoder or dimension is not the index's, if docnos are unknown, or if ``size`` is no
-            multiple of 8 where 8 values are to be a byte.
+        ValueError: If the query's encoder or dimension is not the index's, or if docnos are unknown.
 
     .. cite.dblp:: conf/nips/JayaramDHLM24
     """

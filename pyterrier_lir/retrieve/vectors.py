@@ -61,9 +61,6 @@ def write(kind: str, source: Source, folder: files.Directory, *, seed: int, num_
     """Writes what a kind searches; no more than a block of vectors, or a sample, is in memory besides the index.
 
     The same on any number of threads: a graph is always built on one.
-
-    Raises:
-        ValueError: If vectors cannot be cut into parts of eight values, and are to be.
     """
     folder.meta |= {"kind": kind, "size": source.size}  # for people
     folder.file("docids.i64").write(source.docids.astype("<i8").tobytes())

@@ -44,7 +44,8 @@ class Reader:
         if found is not None and found != encoder.fingerprint:
             raise ValueError(
                 f"The documents of {path} were encoded by {found!r}, but the model is {encoder.fingerprint!r}; "
-                "expected the same. Give the model of the index: --model, and --dim where the index was made with it."
+                "expected the same. Give the model of the index: --model, and --dim where the index was made with it; "
+                "other options (lengths, prompts, language) need Python: serve.create_app(path, encoder)."
             )
 
     def index(self) -> LirIndex:
