@@ -49,8 +49,8 @@ def test_public_names():
     for name in lir.__all__:
         assert getattr(lir, name)
     rooms = {
-        "adapters", "agents", "datasets", "distributed", "experiment", "explain", "feedback", "pages", "peers", "reduce",
-        "rerank", "serve", "train",
+        "adapters", "agents", "datasets", "distributed", "experiment", "explain", "feedback", "pages", "peers",
+        "reduce", "rerank", "serve", "train",
     }  # fmt: skip
     assert {*lir.__all__, *rooms} == set(dir(lir))
     for room in rooms:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir.experiment.measures import named
 from pyterrier_lir.experiment.timing import encode
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def _measure(item: Any) -> Any:
         return item
     problem = ""
     try:
-        return ir_measures.parse_measure(item.strip())
-    except (ValueError, NameError, AttributeError):  # AttributeError: it is no text
+        return named(item)
+    except (ValueError, AttributeError):  # AttributeError: it is no text
         problem = _what_was_meant(item)
     raise ValueError(
         f"the measure {item!r} is unknown; expected names of ir_measures, such as {MEASURES}. {problem}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pyterrier_lir import options
+from pyterrier_lir.experiment.measures import named
 from pyterrier_lir.experiment.significance import correction_name
 
 _SPECIAL = {
@@ -185,7 +186,7 @@ def measure_names(results: pd.DataFrame) -> list[str]:
 def _is_measure(name: str) -> bool:
     import ir_measures
 
-    for parse in (ir_measures.parse_measure, ir_measures.parse_trec_measure):
+    for parse in (named, ir_measures.parse_trec_measure):
         try:
             parse(name)
         except (ValueError, NameError):
