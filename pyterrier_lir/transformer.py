@@ -70,7 +70,7 @@ class LirTransformer(pt.Transformer):
     def transform_iter(self, inp: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """As `transform`, over records. No records in, no records out: an empty chunk has no columns to check."""
         records = list(inp)
-        return iter(self.transform(pd.DataFrame(records)).to_dict(orient="records")) if records else iter(())
+        return iter(self.transform(_frame(records)).to_dict(orient="records")) if records else iter(())
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -88,3 +88,10 @@ def _hashable(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple(sorted((key, _hashable(item)) for key, item in value.items()))
     return tuple(value) if isinstance(value, list) else value
+
+
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    try:
+        return pd.DataFrame(records)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON may hold and Arrow's strings do not
+        return pd.DataFrame(records, dtype=object)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 import pyterrier_lir as lir
 from pyterrier_lir import columns
@@ -47,6 +48,39 @@ def test_equal_to_torch(folder, backend):
             np.testing.assert_allclose(found.embs, expected.embs, atol=1e-4)
             assert found.tok_ids.tolist() == expected.tok_ids.tolist()
     assert other.fingerprint == original.fingerprint
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+@pytest.mark.parametrize("attend", [False, True])
+def test_rows_of_masks_where_masks_fill_up_short_texts_too(pylate, backend, attend):
+    """PyLate pads with [MASK]: what is a row of the query and what fills it up have the same id."""
+    path = pylate(attend_to_expansion_tokens=attend)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.pad_token = "[MASK]"
+    tokenizer.save_pretrained(path)
+    original, other = encoders(path, backend=backend)
+    expected, found = (encoder.encode_queries(["red fox", "a"]) for encoder in (original, other))
+    for a, b in zip(expected, found, strict=True):
+        assert len(a.embs) == 12 and (a.tok_ids == tokenizer.mask_token_id).sum() > 5
+        np.testing.assert_allclose(b.embs, a.embs, atol=1e-4)
+        assert b.tok_ids.tolist() == a.tok_ids.tolist()
+    for a, b in zip(original.encode_docs(TEXTS), other.encode_docs(TEXTS), strict=True):
+        np.testing.assert_allclose(b.embs, a.embs, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ENGINES)
+def test_what_runs_goes_on_when_its_export_is_tidied_away(folder, backend, monkeypatch, tmp_path):
+    monkeypatch.setattr(backends, "cache_folder", lambda: tmp_path)
+    encoder = lir.LateInteractionEncoder(folder, backend=backend)
+    one = encoder.encode_docs(TEXTS[:1])[0].embs
+    shutil.rmtree(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        several = encoder.encode_docs(TEXTS)  # on two threads by sessions of their own, opened now
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(several[0].embs, one)
 
 
 @pytest.mark.parametrize("backend", ENGINES)
@@ -205,7 +239,7 @@ def test_backbones_of_other_kinds(backend, kind, config, bare, tmp_path):
     model = transformers.AutoModel.from_config(made).eval()
     inputs = list(tokenizer("a").keys())
     path = backends.exported(model, tokenizer, inputs, quantized=False, identity=str(tmp_path))
-    run = backends.SESSIONS[backend](path, 1, 1)
+    run = backends.SESSIONS[backend](path.read_bytes(), 1, 1)
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
         expected = model(**batch).last_hidden_state

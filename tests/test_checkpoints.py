@@ -202,6 +202,10 @@ def test_fingerprint_of_a_folder_is_its_content(dense, tmp_path):
     (moved / "README.md").write_text("other words")
     assert load(moved).fingerprint == load(dense).fingerprint
     assert load(dense).fingerprint.startswith("bert-32-")
+    notes = moved / ".cache" / "huggingface" / "download" / "config.json.metadata"  # as a download leaves them
+    notes.parent.mkdir(parents=True)
+    notes.write_text("0123\n4567\n1718000000.1\n")
+    assert load(moved).fingerprint == load(dense).fingerprint
     config = json.loads((moved / "config.json").read_text())
     (moved / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-6}))
     assert load(moved).fingerprint != load(dense).fingerprint

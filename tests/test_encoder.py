@@ -94,6 +94,21 @@ def test_blank_text_has_no_rows_and_is_never_sent_to_the_model(encoder, docs, mo
     assert encoder.encode_docs([]) == []
 
 
+def test_texts_come_in_their_order_from_a_column_too(encoder):
+    """A column that was sorted has other labels than positions."""
+    column = pd.DataFrame({"text": ["red fox", "blue whale song", "green"]}).sort_values("text")["text"]
+    for encode in (encoder.encode_docs, encoder.encode_queries, encoder.locate_docs):
+        for found, expected in zip(encode(column), encode(["blue whale song", "green", "red fox"]), strict=True):
+            np.testing.assert_array_equal(found.embs, expected.embs)
+    assert len(encoder.encode_docs(column.iloc[1:])) == 2
+
+
+def test_half_a_surrogate_pair_is_a_question_mark(encoder):
+    """JSON may hold it (``"\\ud800"``), tokenizers refuse it; a corpus is not stopped by it."""
+    records = [{"docno": "1", "text": "bad \ud800 text"}, {"docno": "2", "text": "bad ? text"}]
+    np.testing.assert_array_equal(*[record["doc_embs"] for record in encoder.transform_iter(records)])
+
+
 def test_batch_size_bounds_what_is_sent_at_once(encoder, monkeypatch):
     sizes = []
     model = encoder.load()

@@ -89,6 +89,20 @@ def test_one_says_oneself_which_characters_are_passages():
         lir.LateChunking(TOY)(SEVEN.assign(chunk_spans=[[(2, 14)]]))
 
 
+def test_characters_count_in_the_text_as_it_came():
+    """Blanks before a text are not encoded, and counted."""
+    raw = "\n\nFirst one. Second two. "
+    inp = pd.DataFrame({"docno": ["d", "e"], "text": [raw, raw], "chunk_spans": [[(2, 12), (13, 24), (0, 25)], None]})
+    for chunking in (lir.LateChunking(TOY, length=2), lir.LateChunking(TOY, length=2).passages()):
+        out = chunking(inp)
+        cut = [raw[start:end] for start, end in zip(out["chunk_start"], out["chunk_end"], strict=True)]
+        assert out["text"].tolist() == cut
+        assert cut[:3] == ["First one.", "Second two.", "First one. Second two."]
+        assert cut[3:] == ["First one", "Second two"]  # None: no passages are named, so they are counted out
+    with pytest.raises(ValueError, match=r"\(2, 26\) for a text of 25 characters"):
+        lir.LateChunking(TOY)(inp.assign(chunk_spans=[[(2, 26)], None]))
+
+
 def test_blank_documents_keep_their_names():
     inp = pd.DataFrame({"docno": ["none", "blank"], "text": [None, "   "]})
     out = lir.LateChunking(TOY)(inp)

@@ -17,8 +17,10 @@ import fcntl
 import hashlib
 import importlib
 import importlib.util
+import io
 import json
 import logging
+import mmap
 import os
 import shutil
 import tempfile
@@ -48,6 +50,7 @@ PACKAGES = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnxrunti
 TOLERANCE = 1e-4  # of a value of a token vector
 OPSET = 17
 ROUNDING = "7-bit weights by channel, 8-bit inputs by token"  # of a quantised backbone: in fingerprints, names of files
+EXPANSION = "query_expansion_positions"  # the name that sentence-transformers has for the rows of a query's [MASK]
 SAMPLE = ("What does late interaction compare?", "token vectors", "a")  # of several lengths, so that some are padded
 
 KEPT = 10  # exports in the cache at most: those that were used last
@@ -140,10 +143,13 @@ def replace(model: MultiVectorEncoder, encoder: LateInteractionEncoder, backend:
     facts = [encoder.checkpoint_id, encoder.model_kwargs, encoder.language]
     identity = json.dumps(facts, sort_keys=True, default=str)
     path = exported(original, tokenizer, inputs, quantized=encoder.quantized, identity=identity)
-    session = cache(partial(SESSIONS[backend], path))
+    # Mapped, and so there for sessions that are opened later, even if the file is tidied away by then.
+    with path.open("rb") as file:
+        session = cache(partial(SESSIONS[backend], mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     if not encoder.quantized:
         _compare(original, tokenizer, session(1, torch.get_num_threads()), path)
-    model[0].model = _module(backend, original.config, inputs, tokenizer.pad_token_id, session)
+    model[0].model = _module(backend, original.config, inputs, session)
+    model[0].model_forward_params = {*inputs, EXPANSION}
 
 
 def running(model: MultiVectorEncoder) -> str:
@@ -228,7 +234,7 @@ def _export_quantised(model: Any, tokenizer: Any, inputs: Sequence[str], to: Pat
         if type(module) is torch.nn.Linear:
             module.forward = partial(_linear_by_token, module)
     _export(model, tokenizer, inputs, whole)
-    _compare(model, tokenizer, _onnx_session(whole, 1, 1), whole)
+    _compare(model, tokenizer, _onnx_session(whole.read_bytes(), 1, 1), whole)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it recommends a preparation that changes nothing here
@@ -249,21 +255,22 @@ def _linear_by_token(linear: Any, values: Any) -> Any:
     return product if linear.bias is None else product + linear.bias
 
 
-def _onnx_session(path: Path, at_once: int, num_threads: int) -> Run:
+def _onnx_session(model: bytes | mmap.mmap, at_once: int, num_threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = num_threads // at_once, 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model[:], options, providers=["CPUExecutionProvider"])
     taken = [each.name for each in session.get_inputs()]  # what the backbone does not look at is no input
     return lambda arrays: session.run(None, {name: arrays[name] for name in taken})[0]
 
 
-def _openvino_session(path: Path, at_once: int, num_threads: int) -> Run:
+def _openvino_session(model: bytes | mmap.mmap, at_once: int, num_threads: int) -> Run:
     import openvino
 
     hints = {"INFERENCE_NUM_THREADS": num_threads, "NUM_STREAMS": at_once, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled, own = openvino.Core().compile_model(str(path), "CPU", hints), threading.local()
+    core, own = openvino.Core(), threading.local()
+    compiled = core.compile_model(core.read_model(io.BytesIO(model[:])), "CPU", hints)
     taken = [each.get_any_name() for each in compiled.inputs]
 
     def run(arrays: Arrays) -> npt.NDArray[np.float32]:
@@ -293,14 +300,13 @@ def _compare(model: Any, tokenizer: Any, run: Run, path: Path) -> None:
         )
 
 
-def _module(engine: str, config: Any, inputs: Sequence[str], pad: int | None, session: Session) -> Any:
+def _module(engine: str, config: Any, inputs: Sequence[str], session: Session) -> Any:
     """A module that computes what the backbone did, and holds none of its weights.
 
     Args:
         engine: The backend's name.
         config: The backbone's.
         inputs: The names of what it takes.
-        pad: The id of the token that fills up short texts.
         session: Gives what runs so many texts at once on so many threads, the same one each time.
     """
     import torch
@@ -313,7 +319,9 @@ def _module(engine: str, config: Any, inputs: Sequence[str], pad: int | None, se
 
         def forward(self, **features: Any) -> dict[str, Any]:
             arrays = {name: features[name].to(torch.int64).cpu().numpy() for name in inputs}
-            real = (arrays["input_ids"] != pad) | (arrays["attention_mask"] != 0)
+            real = arrays["attention_mask"] != 0
+            if EXPANSION in features:  # they have vectors, attended or not
+                real |= features[EXPANSION].cpu().numpy().astype(bool)
             ends = real.shape[1] - real[:, ::-1].argmax(axis=1)
             texts = [{name: rows[i : i + 1, :end] for name, rows in arrays.items()} for i, end in enumerate(ends)]
             hidden = torch.zeros((*real.shape, config.hidden_size))

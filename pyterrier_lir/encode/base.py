@@ -241,16 +241,26 @@ def _with_embeddings(inp: pd.DataFrame, rows: list[Encoded], side: str, encoder:
     })  # fmt: skip
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuses a single string, which is a sequence of letters."""
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """The texts as a list, as a column of a frame counts by labels; refuses a single string, a sequence of letters."""
     if isinstance(texts, str):
         raise ValueError(f"texts is {texts!r:.60}; expected a list of texts: [{texts!r:.60}].")
+    return list(texts)
+
+
+def _encodable(text: str) -> str:
+    """A text with question marks for halves of surrogate pairs, which JSON may hold and tokenizers refuse."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _clean(text: Any) -> str:
     """None and NaN (a missing field) are blank, a number is its digits."""
     if isinstance(text, str):
-        return text.strip()
+        return _encodable(text).strip()
     if text is None or isinstance(text, Number):
         return "" if text is None or text != text else str(text)
     if text is pd.NA or text is pd.NaT:

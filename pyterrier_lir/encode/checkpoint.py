@@ -379,10 +379,13 @@ def _find(source: str, filename: str, revision: str | None) -> str | None:
 
 def _content_hash(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in _CONTENT):
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in _CONTENT and path.is_file()}
+    for name, path in sorted(files.items()):
+        if any(part.startswith(".") for part in name.parts):  # such as the times of a download
+            continue
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+        digest.update(f"{name.as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
 
 

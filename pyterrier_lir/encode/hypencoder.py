@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from pyterrier_lir import arguments, frames
-from pyterrier_lir.encode.base import check_texts
+from pyterrier_lir.encode.base import checked_texts
 from pyterrier_lir.transformer import LirTransformer
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class _Loaded:
 
     def documents(self, texts: Sequence[str], length: int) -> Tensor:
         """The vector of each text: the hidden state of [CLS], or the mean as the checkpoint has it."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         tokens = self._tokens(texts, length)
         hidden = self.document_backbone(**tokens).last_hidden_state
         if self.pooling == "cls":

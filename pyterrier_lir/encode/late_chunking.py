@@ -113,10 +113,13 @@ class LateChunking(LirTransformer):
         )
 
     def spans(self, inp: pd.DataFrame, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """The characters of the passages of each text; a text without any has one passage, which is empty."""
-        if SPANS in inp.columns:
-            return [_checked(given, text) for given, text in zip(inp[SPANS], texts, strict=True)]
-        return [self._sliding(text) or [(0, len(text))] for text in texts]
+        """The characters of the passages of each text as it is encoded; a text without any has one, which is empty."""
+        wanted = inp[SPANS] if SPANS in inp.columns else [None] * len(inp)
+        found = []
+        for given, text, whole in zip(wanted, texts, _wholes(inp, texts, self.encoder.text_fields()), strict=True):
+            missing = pd.api.types.is_scalar(given) and pd.isna(given)
+            found.append((self._sliding(text) if missing else _checked(given, text, whole)) or [(0, len(text))])
+        return found
 
     def _sliding(self, text: str) -> list[tuple[int, int]]:
         if self.unit == "words":
@@ -206,15 +209,28 @@ def _cut(document: list[tuple[Window, Located]], start: int, end: int) -> Locate
     )
 
 
-def _checked(given: Any, text: str) -> list[tuple[int, int]]:
+def _wholes(inp: pd.DataFrame, texts: Sequence[str], fields: tuple[str, ...]) -> list[str]:
+    """The texts in which characters count: a single field as it is, with the blanks around it; several as joined."""
+    if len(fields) > 1:
+        return list(texts)
+    return [whole if isinstance(whole, str) else text for whole, text in zip(inp[fields[0]], texts, strict=True)]
+
+
+def _before(whole: str) -> int:
+    """How many blanks stand before a text, which are not encoded."""
+    return len(whole) - len(whole.lstrip())
+
+
+def _checked(given: Any, text: str, whole: str) -> list[tuple[int, int]]:
     spans = [(int(start), int(end)) for start, end in given]
     for start, end in spans:
-        if not 0 <= start <= end <= len(text):
+        if not 0 <= start <= end <= len(whole):
             raise ValueError(
-                f"{SPANS} holds {(start, end)} for a text of {len(text)} characters; expected (start, end) within it. "
+                f"{SPANS} holds {(start, end)} for a text of {len(whole)} characters; expected (start, end) within it. "
                 "Of several text fields, characters count in the fields joined by a blank."
             )
-    return spans or [(0, len(text))]
+    moved = np.clip(np.array(spans, np.int64).reshape(-1, 2) - _before(whole), 0, len(text))
+    return [(start, end) for start, end in moved.tolist()]
 
 
 def _passage_rows(
@@ -225,12 +241,13 @@ def _passage_rows(
     flat = [(texts[i], *chunk) for i, chunks in enumerate(spans) for chunk in chunks]
     numbers = [number for chunks in spans for number in range(len(chunks))]
     docnos = inp["docno"].tolist()
+    before = np.array([_before(whole) for whole in _wholes(inp, texts, fields)], np.int64)[rows]
     out = inp.drop(columns=SPANS, errors="ignore").iloc[rows].reset_index(drop=True)
     texts_of = {field: [""] * len(flat) for field in fields[:-1]}
     return out.assign(
         docno=pd.array([f"{docnos[i]}%p{number}" for i, number in zip(rows, numbers, strict=True)], dtype="str"),
         **texts_of,
         **{fields[-1]: pd.array([text[start:end] for text, start, end in flat], dtype="str")},
-        chunk_start=np.array([start for _, start, _ in flat], np.int64),
-        chunk_end=np.array([end for _, _, end in flat], np.int64),
+        chunk_start=before + np.array([start for _, start, _ in flat], np.int64),
+        chunk_end=before + np.array([end for _, _, end in flat], np.int64),
     )

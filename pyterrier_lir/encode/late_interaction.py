@@ -14,7 +14,7 @@ import pyterrier as pt
 
 from pyterrier_lir.columns import Ints
 from pyterrier_lir.encode import arguments, backends, checkpoint, instructions, offsets
-from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
+from pyterrier_lir.encode.base import Encoded, Encoder, Located, checked_texts
 from pyterrier_lir.encode.principal_axes import principal_axes, sample
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class LateInteractionEncoder(Encoder):
 
     def locate_docs(self, texts: Sequence[str]) -> list[Located]:
         """As `encode_docs`, with the characters of each row; none where checkpoint or tokenizer do not tell."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         model = self.load()
         if offsets.unknown(model):
             return super().locate_docs(texts)
@@ -367,7 +367,7 @@ class LateInteractionEncoder(Encoder):
 
     def _encode(self, texts: Sequence[str], task: str) -> list[Encoded]:
         """Keeps the rows of real tokens only; a blank text has none."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         pooled = checkpoint.pools(self.load(), task)
         encoded = [Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))] * len(texts)
         for i, output in self._outputs(texts, task):

@@ -11,7 +11,7 @@ import numpy as np
 from pyterrier_lir import arguments, columns
 from pyterrier_lir.columns import Floats, Ints
 from pyterrier_lir.encode import checkpoint, patches
-from pyterrier_lir.encode.base import Encoded, check_texts
+from pyterrier_lir.encode.base import Encoded, checked_texts
 from pyterrier_lir.encode.late_interaction import NUMERICS
 from pyterrier_lir.encode.page_model import EncodedPage, PageModel
 from pyterrier_lir.pages.images import MAX_PIXELS
@@ -148,7 +148,7 @@ class PageEncoder(PageModel):
 
     def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
         """Encodes queries, in their order, with the processor's prefix and augmentation; a blank text has no rows."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         model = self.load()
         none = Encoded(np.zeros((0, self.embedding_dim), np.float32), np.zeros(0, np.int32))
         encoded = [none] * len(texts)

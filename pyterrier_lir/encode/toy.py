@@ -10,7 +10,7 @@ import numpy as np
 
 from pyterrier_lir import arguments
 from pyterrier_lir.columns import Ints
-from pyterrier_lir.encode.base import Encoded, Encoder, Located, check_texts
+from pyterrier_lir.encode.base import Encoded, Encoder, Located, checked_texts
 
 _WORD = re.compile(r"\w+")
 
@@ -57,7 +57,7 @@ class ToyEncoder(Encoder):
 
     def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
         """One row per word, in lower case; a blank text has no rows."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         return [self._encode(text) for text in texts]
 
     def encode_docs(self, texts: Sequence[str]) -> list[Encoded]:
@@ -66,7 +66,7 @@ class ToyEncoder(Encoder):
 
     def locate_docs(self, texts: Sequence[str]) -> list[Located]:
         """As `encode_docs`, with the characters of each word."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         return [Located(*self._encode(text), self.token_spans(text)) for text in texts]
 
     def token_spans(self, text: str) -> Ints:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pyterrier_lir import arguments
 from pyterrier_lir.columns import Floats, Ints, patch_ids, patch_numbers
-from pyterrier_lir.encode.base import Encoded, check_texts
+from pyterrier_lir.encode.base import Encoded, checked_texts
 from pyterrier_lir.encode.page_model import EncodedPage, PageModel
 from pyterrier_lir.encode.toy import word_id
 from pyterrier_lir.pages.images import MAX_PIXELS
@@ -93,7 +93,7 @@ class ToyPageEncoder(PageModel):
 
     def encode_queries(self, texts: Sequence[str]) -> list[Encoded]:
         """One row for each four characters of each word, blanks around the word included; words have two at least."""
-        check_texts(texts)
+        texts = checked_texts(texts)
         return [self._query(text) for text in texts]
 
     def encode_pages(self, images: Sequence[Image]) -> list[EncodedPage]:
