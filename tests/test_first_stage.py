@@ -56,3 +56,14 @@ def test_a_failing_corpus_leaves_no_index(engine, little, tmp_path):
 def test_unknown_engine(tmp_path):
     with pytest.raises(ValueError, match="lucene"):
         first_stage.bm25([], tmp_path / "x", engine="lucene")
+
+
+@pytest.mark.parametrize("analyser", ["english", "any"])
+def test_queries_come_back_as_they_were_asked(engine, analyser, little, tmp_path):
+    retriever = first_stage.bm25(little.corpus(), tmp_path / "bm25", engine=engine, analyser=analyser)
+    topics = pd.DataFrame({"qid": ["1", "2"], "query": ["Chess!", "chess?"], "n": [1, 2]}, index=[5, 5])
+    found = retriever(topics)
+    assert found.drop(columns="score").to_dict("list") == {
+        "qid": ["1", "2"], "query": ["Chess!", "chess?"], "n": [1, 2], "docno": ["chess", "chess"], "rank": [0, 0],
+    }  # fmt: skip
+    assert retriever(topics.assign(query="zzz"))["query"].dtype == topics["query"].dtype

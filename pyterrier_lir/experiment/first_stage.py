@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ K1, B = 0.9, 0.4  # PISA's and Anserini's defaults
 _PACKAGES = {"pisa": "pyterrier_pisa", "bm25s": "bm25s"}
 _DOCNOS = "docnos.json"
 _ANALYSER = "analyser.txt"
+_NOTHING = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)  # documents and scores of a query without hits
 
 
 def bm25(
@@ -115,6 +117,17 @@ class _BM25(LirTransformer):
         self.num_results = num_results
         self._opened: Any = None
 
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Retrieves for every query of the frame; documents that share no word with it are left out."""
+        pt.validate.query_frame(inp, ["query"], context=self)
+        found = self._search(inp["query"].tolist())
+        rows = inp.iloc[found["row"]].reset_index(drop=True)
+        return rows.assign(**{column: found[column] for column in ("docno", "score", "rank")})
+
+    @abstractmethod
+    def _search(self, queries: list[str]) -> pd.DataFrame:
+        """The documents found, ``docno, score, rank``, and the ``row`` of their query."""
+
     def analyser(self) -> str:
         """How the index's texts were cut into words, and how queries are."""
         return _analyser(Path(self.path), None)
@@ -133,20 +146,14 @@ class PisaBM25(_BM25):
     Expected columns: ``qid``, ``query``. Output: the columns of the query, and ``docno``, ``score``, ``rank``.
     """
 
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Retrieves for every query of the frame."""
-        pt.validate.query_frame(inp, ["query"], context=self)
+    def _search(self, queries: list[str]) -> pd.DataFrame:
         analyser = self.analyser()
         if self._opened is None:
             with _quiet():
                 self._opened = _pisa(self.path, analyser).bm25(k1=K1, b=B, num_results=self.num_results)
-        if analyser == "english":
-            return self._opened(inp)
-        queries = inp["query"].tolist()
-        spelt = inp.assign(query=[ascii_tokens(query) for query in queries])
-        found = self._opened(spelt)
-        asked = dict(zip(spelt["query"], queries, strict=True))
-        return found.assign(query=[asked[query] for query in found["query"]])
+        spelt = queries if analyser == "english" else [ascii_tokens(query) for query in queries]
+        # not the frame that was given: PISA would prefer a column query_toks in it
+        return self._opened(pd.DataFrame({"qid": "", "query": spelt, "row": np.arange(len(queries))}))
 
 
 class BM25S(_BM25):
@@ -155,29 +162,24 @@ class BM25S(_BM25):
     Expected columns: ``qid``, ``query``. Output: the columns of the query, and ``docno``, ``score``, ``rank``.
     """
 
-    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
-        """Retrieves for every query of the frame; documents that share no word with it are left out."""
-        pt.validate.query_frame(inp, ["query"], context=self)
+    def _search(self, queries: list[str]) -> pd.DataFrame:
         if self._opened is None:
             import bm25s
 
             docnos = np.array(json.loads(Path(self.path, _DOCNOS).read_text()), dtype=object)
             self._opened = bm25s.BM25.load(self.path), docnos
         retriever, docnos = self._opened
-        found = [self._search(retriever, tokens) for tokens in _tokenize(inp["query"].tolist(), self.analyser())]
-        docids = np.concatenate([ids for ids, _ in found]) if found else np.zeros(0, dtype=np.int64)
+        found = [self._best(retriever, tokens) for tokens in _tokenize(queries, self.analyser())]
         counts = [len(ids) for ids, _ in found]
-        rows = inp.iloc[np.repeat(np.arange(len(inp)), counts)].reset_index(drop=True)
-        return rows.assign(
-            docno=docnos[docids],
-            score=np.concatenate([scores for _, scores in found]) if found else np.zeros(0, dtype=np.float32),
-            rank=np.concatenate([np.arange(n) for n in counts]) if found else np.zeros(0, dtype=np.int64),
-        )
+        ids, scores = map(np.concatenate, zip(_NOTHING, *found, strict=True))
+        ranks = np.concatenate([np.arange(0), *map(np.arange, counts)])
+        rows = np.repeat(np.arange(len(queries)), counts)
+        return pd.DataFrame({"row": rows, "docno": docnos[ids], "score": scores, "rank": ranks})
 
-    def _search(self, retriever: Any, tokens: list[str]) -> tuple[Any, Any]:
+    def _best(self, retriever: Any, tokens: list[str]) -> tuple[Any, Any]:
         known = [token for token in tokens if token in retriever.vocab_dict]
         if not known:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+            return _NOTHING
         scores = retriever.get_scores(known)
         best = np.argsort(-scores, kind="stable")[: self.num_results]
         best = best[scores[best] > 0]
