@@ -53,3 +53,15 @@ def test_datasets_that_do_not_fit_are_refused(name, value, words):
 def test_fields_are_joined_without_stray_blanks():
     frame = pd.DataFrame({"title": ["A", " ", None], "text": ["b", "c", "d "], "docno": ["1", "2", "3"]})
     assert JoinFields(["title", "text"])(frame).to_dict("list") == {"text": ["A b", "c", "d"], "docno": ["1", "2", "3"]}
+
+
+def test_a_document_without_a_title_does_not_hide_the_titles_of_others():
+    def corpus_of(*documents, **options):
+        dataset = Little()
+        dataset.get_corpus_iter = lambda **_: iter(documents)
+        return list(open_collection("little", dataset=dataset, **options).corpus())
+
+    untitled, titled = {"docno": "d1", "title": None, "text": "a"}, {"docno": "d2", "title": "Important", "text": "b"}
+    assert corpus_of(untitled, titled) == [{"docno": "d1", "text": "a"}, {"docno": "d2", "text": "Important b"}]
+    assert corpus_of(titled, {"docno": "d3", "text": "c"})[1] == {"docno": "d3", "text": "c"}
+    assert corpus_of(untitled, titled, fields=["title"])[1] == {"docno": "d2", "text": "Important"}

@@ -103,7 +103,8 @@ def open_collection(
     Args:
         name: What `pt.get_dataset` understands, such as ``lir:pydoc`` or ``irds:vaswani``.
         dataset: The dataset itself, where PyTerrier does not know it by name.
-        fields: The fields that make a document's text; None for ``title`` and ``text``, as far as there.
+        fields: The fields that make a document's text; None for ``title`` and ``text``, as far as the first
+            document has them, be it as None.
         num_queries: Use so many topics, drawn at random; None for all.
         seed: Of the draw.
 
@@ -167,7 +168,7 @@ def _judged(name: str, dataset: pt.datasets.Dataset) -> tuple[pd.DataFrame, pd.D
 
 
 def _choose_fields(name: str, first: dict[str, Any], fields: Sequence[str] | None) -> tuple[str, ...]:
-    there = [field for field, value in first.items() if field != "docno" and isinstance(value, str)]
+    there = [field for field, value in first.items() if field != "docno" and isinstance(value, str | None)]
     chosen = tuple(fields or [field for field in _TEXT_FIELDS if field in there])
     if not chosen or not set(chosen) <= set(there):
         raise ValueError(
@@ -179,7 +180,7 @@ def _choose_fields(name: str, first: dict[str, Any], fields: Sequence[str] | Non
 
 def _documents(dataset: pt.datasets.Dataset, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for document in dataset.get_corpus_iter(verbose=False):
-        yield {"docno": str(document["docno"]), "text": _join(document[field] for field in fields)}
+        yield {"docno": str(document["docno"]), "text": _join(document.get(field) for field in fields)}
 
 
 def _identify(name: str, documents: Iterator[dict[str, Any]]) -> tuple[int, str]:
