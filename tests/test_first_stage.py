@@ -1,5 +1,7 @@
 """The first stage: BM25 of either engine."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,7 +47,7 @@ def test_a_failing_corpus_leaves_no_index(engine, little, tmp_path):
 
     with pytest.raises(OSError, match="the disk is gone"):
         first_stage.bm25(breaks(), tmp_path / "bm25", engine=engine)
-    assert not (tmp_path / "bm25").exists()
+    assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="no documents"):
         first_stage.bm25(iter([]), tmp_path / "bm25", engine=engine)
     with pytest.raises(ValueError, match="a b"):
@@ -67,3 +69,33 @@ def test_queries_come_back_as_they_were_asked(engine, analyser, little, tmp_path
         "qid": ["1", "2"], "query": ["Chess!", "chess?"], "n": [1, 2], "docno": ["chess", "chess"], "rank": [0, 0],
     }  # fmt: skip
     assert retriever(topics.assign(query="zzz"))["query"].dtype == topics["query"].dtype
+
+
+def test_of_two_builds_of_an_index_the_first_to_finish_is_used(engine, little, tmp_path):
+    """As of two processes: the other one starts and finishes while this one reads its corpus."""
+
+    def overtaken(**other):
+        for i, document in enumerate(little.corpus()):
+            if i == 2:
+                first_stage.bm25([{"docno": "other", "text": "bread"}], tmp_path / "bm25", engine=engine, **other)
+            yield document
+
+    found = first_stage.bm25(overtaken(), tmp_path / "bm25", engine=engine)
+    assert found.search("bread")["docno"].tolist() == ["other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bm25"]
+    shutil.rmtree(tmp_path / "bm25")
+    with pytest.raises(ValueError, match=r"analyser is 'english', but the index at .*bm25 was made with 'any'"):
+        first_stage.bm25(overtaken(analyser="any"), tmp_path / "bm25", engine=engine, analyser="english")
+    assert [path.name for path in tmp_path.iterdir()] == ["bm25"]
+
+
+def test_an_index_is_finished_when_it_appears(engine, little, tmp_path):
+    retriever = first_stage.bm25(little.corpus(), tmp_path / "bm25", engine=engine)
+    files = sorted((tmp_path / "bm25").iterdir())
+    assert len(retriever(little.topics)) and sorted((tmp_path / "bm25").iterdir()) == files
+
+
+def test_an_index_of_another_engine_is_refused(little, tmp_path):
+    first_stage.bm25(little.corpus(), tmp_path / "bm25", engine="bm25s")
+    with pytest.raises(ValueError, match=r"engine is 'pisa', but the index at .* was made with 'bm25s'"):
+        first_stage.bm25(little.corpus(), tmp_path / "bm25", engine="pisa")

@@ -6,8 +6,8 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import sys
+import tempfile
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,8 @@ def bm25(
 
     Args:
         corpus: Documents with ``docno`` and ``text``. Not touched if there is an index at the path.
-        path: The folder of the index. It is there only once the index is finished.
+        path: The folder of the index. It is there only once the index is finished; if another process finishes one
+            there first, that one is used.
         num_results: Documents per query.
         engine: ``"pisa"`` or ``"bm25s"``; None for the one that made the index, else the first that is installed.
         analyser: ``"english"``, or ``"any"`` for all other languages (``pyterrier_lir.experiment.analysis``); None for
@@ -50,48 +51,52 @@ def bm25(
     Raises:
         ImportError: If neither is installed.
         ValueError: If the engine or the analyser is unknown, the path holds something else, or the index was made with
-            another analyser; if the corpus is empty or has docnos with blanks.
+            another one of these; if the corpus is empty or has docnos with blanks.
     """
     path = Path(path)
-    _check_place(path)
-    analyser = _analyser(path, analyser)
-    if engine is None:
-        engine = ("bm25s" if (path / _DOCNOS).exists() else "pisa") if path.exists() else installed_engine()
-    if engine not in _PACKAGES:
-        raise ValueError(f"engine is {engine!r}; expected one of {list(_PACKAGES)}, or None.")
+    for name, value, known in (("engine", engine, list(_PACKAGES)), ("analyser", analyser, list(ANALYSERS))):
+        if value not in (None, *known):
+            raise ValueError(f"{name} is {value!r}; expected one of {known}, or None.")
     if not path.exists():
-        building = path.with_name(path.name + ".building")
-        shutil.rmtree(building, ignore_errors=True)
-        building.parent.mkdir(parents=True, exist_ok=True)
-        build = _build_pisa if engine == "pisa" else _build_bm25s
-        build(corpus, building, analyser)
-        Path(building, _ANALYSER).write_text(analyser)
-        building.replace(path)
-    return (PisaBM25 if engine == "pisa" else BM25S)(str(path), num_results=num_results)
+        _build(corpus, path, engine or installed_engine(), analyser or ANALYSERS[0])
+    found = _engine(path)
+    for name, value, there in (("engine", engine, found), ("analyser", analyser, _analyser(path))):
+        if value not in (None, there):
+            raise ValueError(
+                f"{name} is {value!r}, but the index at {path} was made with {there!r}; expected the same. Delete the "
+                "folder to have it made again, or give another one."
+            )
+    return (PisaBM25 if found == "pisa" else BM25S)(str(path), num_results=num_results)
 
 
-def _check_place(path: Path) -> None:
-    """Refuses a file, and a folder of something else."""
-    known = (_ANALYSER, _DOCNOS, "fwd.terms")
-    if path.exists() and not any((path / name).exists() for name in known):
+def _build(corpus: Iterable[dict[str, Any]], path: Path, engine: str, analyser: str) -> None:
+    """Lets an index appear when it is complete; one that another process has finished meanwhile stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        unfinished = Path(folder, path.name)
+        (_build_pisa if engine == "pisa" else _build_bm25s)(corpus, unfinished, analyser)
+        (unfinished / _ANALYSER).write_text(analyser)
+        try:
+            unfinished.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+
+
+def _engine(path: Path) -> str:
+    """The engine of the index at a path; refuses a file, and a folder of something else."""
+    if (path / _DOCNOS).exists():
+        return "bm25s"
+    if not any((path / name).exists() for name in (_ANALYSER, "fwd.terms")):
         raise ValueError(
             f"{path} holds something else than an index of BM25; expected one, or a new path. Give another one."
         )
+    return "pisa"
 
 
-def _analyser(path: Path, wanted: str | None) -> str:
-    """The analyser of the index at a path; of one that is not there yet, the one that is wanted."""
-    if wanted is not None and wanted not in ANALYSERS:
-        raise ValueError(f"analyser is {wanted!r}; expected one of {list(ANALYSERS)}, or None.")
-    if not path.exists():
-        return wanted or ANALYSERS[0]
-    found = (path / _ANALYSER).read_text() if (path / _ANALYSER).exists() else ANALYSERS[0]
-    if wanted not in (None, found):
-        raise ValueError(
-            f"analyser is {wanted!r}, but the index at {path} was made with {found!r}; expected the same. Delete the "
-            "folder to have it made again, or give another one."
-        )
-    return found
+def _analyser(path: Path) -> str:
+    """How the texts of the index at a path were cut into words."""
+    return (path / _ANALYSER).read_text() if (path / _ANALYSER).exists() else ANALYSERS[0]
 
 
 def installed_engine() -> str:
@@ -130,7 +135,7 @@ class _BM25(LirTransformer):
 
     def analyser(self) -> str:
         """How the index's texts were cut into words, and how queries are."""
-        return _analyser(Path(self.path), None)
+        return _analyser(Path(self.path))
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
@@ -149,8 +154,7 @@ class PisaBM25(_BM25):
     def _search(self, queries: list[str]) -> pd.DataFrame:
         analyser = self.analyser()
         if self._opened is None:
-            with _quiet():
-                self._opened = _pisa(self.path, analyser).bm25(k1=K1, b=B, num_results=self.num_results)
+            self._opened = _open_pisa(self.path, analyser, self.num_results)
         spelt = queries if analyser == "english" else [ascii_tokens(query) for query in queries]
         # not the frame that was given: PISA would prefer a column query_toks in it
         return self._opened(pd.DataFrame({"qid": "", "query": spelt, "row": np.arange(len(queries))}))
@@ -197,6 +201,11 @@ def _pisa(path: str, analyser: str) -> Any:
     return pyterrier_pisa.PisaIndex(path, text_field="text", **plain)
 
 
+def _open_pisa(path: str, analyser: str, num_results: int) -> Any:
+    with _quiet():
+        return _pisa(path, analyser).bm25(k1=K1, b=B, num_results=num_results)
+
+
 def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> None:
     """PISA reads the documents in a thread of its own, which dies in silence: errors are kept and raised here."""
     errors: list[BaseException] = []
@@ -215,8 +224,8 @@ def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> 
         except Exception as error:
             errors.append(error)
     if errors:
-        shutil.rmtree(path, ignore_errors=True)
         raise errors[0]
+    _open_pisa(str(path), analyser, 1)  # adds what it searches in to the folder, before others see it
 
 
 def _build_bm25s(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> None:
