@@ -1,6 +1,9 @@
 """The first stage: BM25 of either engine."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -99,3 +102,68 @@ def test_an_index_of_another_engine_is_refused(little, tmp_path):
     first_stage.bm25(little.corpus(), tmp_path / "bm25", engine="bm25s")
     with pytest.raises(ValueError, match=r"engine is 'pisa', but the index at .* was made with 'bm25s'"):
         first_stage.bm25(little.corpus(), tmp_path / "bm25", engine="pisa")
+
+
+def test_texts_and_queries_are_read_as_encoders_read_them(engine, tmp_path):
+    texts = {"none": None, "nan": np.nan, "na": pd.NA, "number": 1997, "half": "bread \ud800 dough", "whole": "flour"}
+    corpus = [{"docno": docno, "text": text} for docno, text in texts.items()]
+    retriever = first_stage.bm25(corpus, tmp_path / "bm25", engine=engine)
+    asked = [None, np.nan, 1997, "dough \udfff", "flour"]
+    found = retriever(pd.DataFrame({"qid": list("12345"), "query": asked}))
+    assert found["docno"].tolist() == ["number", "half", "whole"]
+    assert found["query"].tolist() == asked[2:]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"docno": 1, "text": "x"}, "the docno 1 is"),
+        ({"docno": None, "text": "x"}, "the docno None is"),
+        ({"docno": "\ud800", "text": "x"}, r"the docno '\\ud800' is"),
+        ({"docno": "d", "body": "x"}, r"has the fields \['docno', 'body'\]; expected docno and text"),
+        ({"docno": "d", "text": ["x", "y"]}, r"text is \['x', 'y'\], of the type list"),
+    ],
+)
+def test_documents_that_cannot_be_indexed(engine, document, words, tmp_path):
+    for corpus in ([document], [{"docno": "first", "text": "some words"}, document]):
+        with pytest.raises(ValueError, match=words):
+            first_stage.bm25(corpus, tmp_path / "bm25", engine=engine)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("analyser", ["english", "any"])
+def test_a_corpus_without_words_is_refused(engine, analyser, tmp_path):
+    with pytest.raises(ValueError, match="the corpus has no words to search for"):
+        first_stage.bm25(
+            [{"docno": "a", "text": ""}, {"docno": "b", "text": "... !"}], tmp_path / "i", engine=engine,
+            analyser=analyser,
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_stop_words_are_no_words_for_bm25s(tmp_path):
+    with pytest.raises(ValueError, match="the corpus has no words to search for"):
+        first_stage.bm25([{"docno": "a", "text": "the"}], tmp_path / "i", engine="bm25s")
+
+
+@pytest.mark.parametrize("num_results", [0, -1, 1.5, "3"])
+def test_results_are_counted(little, num_results, tmp_path):
+    with pytest.raises(ValueError, match=f"num_results is {num_results!r}; expected at least 1"):
+        first_stage.bm25(little.corpus(), tmp_path / "i", num_results)
+
+
+def test_the_document_at_which_pisa_stops_is_named(tmp_path):
+    """Its thread writes in the encoding of the locale; that of "C" has no é."""
+    pytest.importorskip("pyterrier_pisa")
+    code = (
+        "import pyterrier_lir as lir\n"
+        "corpus = [{'docno': f'd{i}', 'text': text} for i, text in enumerate(['tea', 'caf\\u00e9', 'milk'])]\n"
+        "try: lir.experiment.bm25(corpus, 'i', engine='pisa')\n"
+        "except Exception as error: print(repr(error))\n"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | locale, check=True, capture_output=True, text=True
+    )
+    assert "RuntimeError(\"PISA stopped at the document 'd1'" in done.stdout
+    assert not list(tmp_path.iterdir())

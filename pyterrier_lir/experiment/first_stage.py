@@ -6,11 +6,13 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir.arguments import check_counts
+from pyterrier_lir.encode.base import _clean as clean
 from pyterrier_lir.experiment.analysis import ANALYSERS, any_tokens, ascii_tokens
 from pyterrier_lir.installing import pip_install
 from pyterrier_lir.transformer import LirTransformer
@@ -27,6 +31,9 @@ _PACKAGES = {"pisa": "pyterrier_pisa", "bm25s": "bm25s"}
 _DOCNOS = "docnos.json"
 _ANALYSER = "analyser.txt"
 _NOTHING = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)  # documents and scores of a query without hits
+_NO_WORDS = "the corpus has no words to search for; expected some. Check its texts, or pass analyser='any'."
+_WORD = re.compile("[A-Za-z0-9]")
+_NOT_IN_DOCNOS = re.compile(r"[\s\ud800-\udfff]")
 
 
 def bm25(
@@ -40,7 +47,8 @@ def bm25(
     """A BM25 retriever over a corpus; every column of the query stays in its output.
 
     Args:
-        corpus: Documents with ``docno`` and ``text``. Not touched if there is an index at the path.
+        corpus: Documents with ``docno`` and ``text``; None and NaN are blank texts, a number is its digits. Not touched
+            if there is an index at the path.
         path: The folder of the index. It is there only once the index is finished; if another process finishes one
             there first, that one is used.
         num_results: Documents per query.
@@ -51,9 +59,12 @@ def bm25(
     Raises:
         ImportError: If neither is installed.
         ValueError: If the engine or the analyser is unknown, the path holds something else, or the index was made with
-            another one of these; if the corpus is empty or has docnos with blanks.
+            another one of these; if ``num_results`` is not at least 1; if the corpus is empty, has no words, or docnos
+            with blanks or that are no text.
+        RuntimeError: If PISA stops before the end of the corpus.
     """
     path = Path(path)
+    check_counts(num_results=num_results)
     for name, value, known in (("engine", engine, list(_PACKAGES)), ("analyser", analyser, list(ANALYSERS))):
         if value not in (None, *known):
             raise ValueError(f"{name} is {value!r}; expected one of {known}, or None.")
@@ -125,7 +136,7 @@ class _BM25(LirTransformer):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Retrieves for every query of the frame; documents that share no word with it are left out."""
         pt.validate.query_frame(inp, ["query"], context=self)
-        found = self._search(inp["query"].tolist())
+        found = self._search([_text(query) for query in inp["query"]])
         rows = inp.iloc[found["row"]].reset_index(drop=True)
         return rows.assign(**{column: found[column] for column in ("docno", "score", "rank")})
 
@@ -208,12 +219,20 @@ def _open_pisa(path: str, analyser: str, num_results: int) -> Any:
 
 def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> None:
     """PISA reads the documents in a thread of its own, which dies in silence: errors are kept and raised here."""
+    checked = ((document["docno"], document["text"]) for document in _checked(corpus))
+    spelt = ((docno, text if analyser == "english" else ascii_tokens(text)) for docno, text in checked)
+    start = _first_with_a_word(spelt)  # of a corpus without any, PISA ends the process
     errors: list[BaseException] = []
+    unread: list[str] = []
 
     def documents() -> Iterator[dict[str, Any]]:
         try:
-            for document in _checked(corpus):
-                yield document if analyser == "english" else {**document, "text": ascii_tokens(document["text"])}
+            for docno, text in chain(start, spelt):
+                unread[:] = [docno]
+                yield {"docno": docno, "text": text}
+            unread.clear()
+        except GeneratorExit:  # the thread died for reasons of its own
+            raise
         except BaseException as error:  # raised again below, in the thread of the caller
             errors.append(error)
 
@@ -225,29 +244,62 @@ def _build_pisa(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> 
             errors.append(error)
     if errors:
         raise errors[0]
+    if unread:
+        raise RuntimeError(
+            f"PISA stopped at the document {unread[0]!r} and does not say why; expected that it reads all. "
+            "Leave the document out, or pass engine='bm25s'."
+        )
     _open_pisa(str(path), analyser, 1)  # adds what it searches in to the folder, before others see it
+
+
+def _first_with_a_word(documents: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Reads documents until one has a word as PISA takes it, and that one."""
+    read = []
+    for docno, text in documents:
+        read.append((docno, text))
+        if _WORD.search(text):
+            return read
+    raise ValueError(_NO_WORDS)
 
 
 def _build_bm25s(corpus: Iterable[dict[str, Any]], path: Path, analyser: str) -> None:
     import bm25s
 
     documents = list(_checked(corpus))
+    tokens = _tokenize([document["text"] for document in documents], analyser)
+    if not any(tokens):
+        raise ValueError(_NO_WORDS)
     retriever = bm25s.BM25(method="lucene", k1=K1, b=B)
-    retriever.index(_tokenize([document["text"] for document in documents], analyser), show_progress=False)
+    retriever.index(tokens, show_progress=False)
     retriever.save(str(path))
     Path(path, _DOCNOS).write_text(json.dumps([document["docno"] for document in documents]))
 
 
-def _checked(corpus: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _checked(corpus: Iterable[dict[str, Any]]) -> Iterator[dict[str, str]]:
+    """``docno`` and ``text`` of the documents, as the engines can take them."""
     empty = True
     for document in corpus:
+        missing = [field for field in ("docno", "text") if field not in document]
+        if missing:
+            raise ValueError(
+                f"a document has the fields {list(document)}; expected docno and text. Rename yours: "
+                f"{{..., {missing[0]!r}: ...}}."
+            )
         docno = document["docno"]
-        if not docno or any(c.isspace() for c in docno):
-            raise ValueError(f"the docno {docno!r} is blank or has blanks; expected none. Rename the document.")
+        if not isinstance(docno, str) or not docno or _NOT_IN_DOCNOS.search(docno):
+            raise ValueError(
+                f"the docno {docno!r} is blank, has blanks or is no text; expected a text without blanks. Rename the "
+                "document."
+            )
         empty = False
-        yield document
+        yield {"docno": docno, "text": _text(document["text"])}
     if empty:
         raise ValueError("the corpus has no documents; expected at least one. Check the iterator: it may be used up.")
+
+
+def _text(given: Any) -> str:
+    """As encoders read it; halves of characters, which no file can hold, become question marks."""
+    return clean(given).encode(errors="replace").decode()
 
 
 def _tokenize(texts: list[str], analyser: str) -> list[list[str]]:
