@@ -276,6 +276,8 @@ def test_no_cache_knows_the_first_query_that_is_timed(fruit):
         ({"encoder": None}, ["'exact'", "query_embs", "encoder="]),
         ({"systems": {}}, ["no systems"]),
         ({"systems": [First()]}, ["list", "measure({"]),
+        ({"systems": {1: First()}}, ["the name 1", "a string", "Name it '1'"]),
+        ({"systems": {("a", 1): First()}}, ["the name ('a', 1)", "a string"]),
         ({"systems": {"none": None}}, ["'none' is None", "pipeline"]),
         ({"systems": {"run": pd.DataFrame({"qid": ["q0"]})}}, ["'run' is a DataFrame", "pt.Experiment"]),
         ({"systems": {"only": lir.ToyEncoder(dim=64).query_encoder()}}, ["'only' gives", "docno", "index.plaid()"]),

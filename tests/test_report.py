@@ -171,6 +171,40 @@ def test_what_cannot_be_reported(found, changed, words):
         report(given.pop("found"), given.pop("topics"), given.pop("qrels"), **given)
 
 
+def test_fewer_topics_show_fewer_queries(found):
+    page = report(found, TOPICS[1:], QRELS)
+    assert [query["qid"] for query in data_of(page)["queries"]] == ["2"] and "2 queries, 2 systems" in page
+    assert re.findall(r"data-query=(\d+) data-system=(\d+)", page) == [("0", "1")]
+    assert page.count("<rect") == 1
+
+
+def test_topics_may_have_titles_and_texts_of_their_own(found):
+    topics = TOPICS.assign(title="A title", text="A narrative")
+    for encoder in (ENCODER, lir.ToyEncoder(dim=64, text_field=("title", "text"))):
+        loader = pt.apply.generic(lambda rows: rows.assign(title="", text=[TEXTS[docno] for docno in rows["docno"]]))
+        explain = encoder.explain()
+        data = data_of(report(found, topics, QRELS, texts=loader, explain=explain))
+        assert data == data_of(report(found, TOPICS, QRELS, texts=loader, explain=explain))
+
+
+def test_results_may_be_sorted(found):
+    page = report(found._replace(results=found.results.iloc[::-1]), TOPICS, QRELS)
+    data = data_of(page)
+    assert data["systems"] == ["<best>", "turned"] and data["pair"] == [1, 0]
+    assert set(re.findall(r"data-system=(\d+)", page)) == {"0"}
+    assert data["queries"][0]["values"][0] == [1, 0.25]
+
+
+def test_every_system_needs_a_ranking_and_a_name(found):
+    for change, words in (
+        ({"rankings": {"turned": found.rankings["turned"]}}, r"'<best>' .* has no ranking, only \['turned'\] have"),
+        ({"perquery": found.perquery.query("name == '<best>'")}, "'turned' .* has no values of single queries"),
+        ({"results": found.results.assign(name=[1, 2])}, "a system has the name 1; expected a string. Name it '1'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            report(found._replace(**change), TOPICS, QRELS)
+
+
 def test_30_queries_and_8_systems_take_less_than_half_a_megabyte():
     """And 300 less than 5, as documents that are shared by queries are written once."""
     random = np.random.RandomState(0)

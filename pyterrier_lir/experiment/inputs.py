@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,7 +25,7 @@ def check_systems(systems: Mapping[str, pt.Transformer]) -> None:
     """Refuses what is no dictionary of pipelines.
 
     Raises:
-        ValueError: If it is none, or empty.
+        ValueError: If it is none, or empty, or a name is no string.
     """
     if not isinstance(systems, Mapping):
         raise ValueError(
@@ -33,12 +33,24 @@ def check_systems(systems: Mapping[str, pt.Transformer]) -> None:
         )
     if not systems:
         raise ValueError(f"there are no systems; expected at least one. {_EXAMPLE}")
+    check_names(systems)
     for name, system in systems.items():
         if not callable(system) or isinstance(system, type):
             raise ValueError(
                 f"the system {name!r} is {_short(system)}; expected a pipeline, which can be timed. Evaluate finished "
                 "rankings with pt.Experiment."
             )
+
+
+def check_names(names: Iterable[Any]) -> None:
+    """Refuses names of systems that are no strings.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"a system has the name {name!r}; expected a string. Name it {str(name)!r}.")
 
 
 def check_topics(topics: pd.DataFrame, encoder: Encoder | None, *, warm_up: int) -> pd.DataFrame:

@@ -156,6 +156,7 @@ def differences(table: Table, values: pd.DataFrame, topics: pd.DataFrame) -> str
         return ""
     names, texts = list(table.results["name"]), dict(zip(topics["qid"], topics["query"], strict=True))
     numbers = {qid: i for i, qid in enumerate(topics["qid"])}
+    values = values[values.index.isin(topics["qid"])]
     parts = []
     for name in names:
         apart = (values[name] - values[table.baseline]).dropna().sort_values(ascending=False, kind="stable")

@@ -18,7 +18,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import arguments
-from pyterrier_lir.experiment.inputs import check_topics, judgements
+from pyterrier_lir.experiment.inputs import check_names, check_topics, judgements
 from pyterrier_lir.experiment.measuring import Measured
 from pyterrier_lir.experiment.plots import tradeoff_plot
 from pyterrier_lir.experiment.report_parts import Table, differences, environment, read_table, systems_table
@@ -55,7 +55,8 @@ def report(
     Args:
         found: What `pyterrier_lir.experiment.measure` gave. ``Measured(results, perquery, rankings)`` makes it of what
             `pt.Experiment` gives, without and with ``perquery=True``, and of the rankings by name.
-        topics: ``qid, query``, and what ``explain`` needs besides.
+        topics: ``qid, query``, and what ``explain`` needs besides. If it has fewer queries than were measured,
+            only these are shown; the table of systems stays as measured.
         qrels: ``qid, docno, label``.
         title: Above the page.
         texts: Documents by docno, or a transformer that adds ``text``, such as ``dataset.text_loader()``; None for
@@ -74,7 +75,8 @@ def report(
 
     Raises:
         ValueError: If the results have no measure, topics or judgements are not in this form, ``depth`` or ``aligned``
-            is no such number, or a pipeline gives no texts or explains nothing.
+            is no such number, a system has no ranking or a name that is no string, or a pipeline gives no texts or
+            explains nothing.
     """
     page, _ = page_and_plot(
         found, topics, qrels, title=title, texts=texts, explain=explain, depth=depth, aligned=aligned, about=about,
@@ -97,9 +99,9 @@ def page_and_plot(
     arguments.check_counts(0, aligned=aligned)
     topics = check_topics(topics, None, warm_up=0)
     table = read_table(found.results, test=test)
-    values = _values(found.perquery, table.measures)
+    values, rankings = _values(found.perquery, table.measures), _rankings(found)
     data = page_data(
-        found.rankings, values, topics, judgements(qrels, topics), pair=_pair(table), texts=texts,
+        rankings, values, topics, judgements(qrels, topics), pair=_pair(table), texts=texts,
         explain=explain if aligned else None, depth=depth, aligned=aligned,
     )  # fmt: skip
     compared, plot = differences(table, values[table.measures[0]], topics), _plot(table)
@@ -111,6 +113,20 @@ def page_and_plot(
         environment(about) if about else "",
     ]
     return _page(title, "".join(parts), as_json(data)), plot
+
+
+def _rankings(found: Measured) -> dict[str, pd.DataFrame]:
+    """The rankings of the systems, in the order of the results."""
+    names = found.results["name"].tolist()
+    check_names(names)
+    for what, there in (("ranking", found.rankings), ("values of single queries", found.perquery["name"].unique())):
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise ValueError(
+                f"the system {missing[0]!r} is in the results and has no {what}, only {list(there)} have; expected "
+                "those of all. Leave it out of the results, or make all three again: measure(...)."
+            )
+    return {name: found.rankings[name] for name in names}
 
 
 def _values(perquery: pd.DataFrame, measures: Sequence[str]) -> dict[str, pd.DataFrame]:

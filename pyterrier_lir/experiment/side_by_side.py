@@ -166,7 +166,9 @@ def _loaded(shown: pd.DataFrame, texts: Texts) -> pd.DataFrame | None:
 
 
 def _rows(pairs: pd.DataFrame, topics: pd.DataFrame, loaded: pd.DataFrame | None) -> pd.DataFrame:
-    """Queries with documents, as a ranking."""
+    """Queries with documents, as a ranking; topics may have a ``title`` or ``text`` of their own."""
+    if loaded is not None:
+        topics = topics.drop(columns=loaded.columns.union(_FIELDS).difference(["qid", "query"]), errors="ignore")
     rows = pairs.merge(topics, on="qid", how="left").assign(score=0.0)
     rows["rank"] = rows.groupby("qid").cumcount()
     return rows if loaded is None else rows.merge(loaded, on="docno", how="left")
