@@ -243,6 +243,16 @@ def test_numbers_may_be_qids_and_ranks_missing(fruit):
     pd.testing.assert_frame_equal(*found.rankings.values())
 
 
+@pytest.mark.parametrize("backend", ["pyarrow", "numpy_nullable"])
+def test_judgements_may_be_of_any_whole_numbers(fruit, backend):
+    _encoder, _index, topics, qrels = fruit
+    judged = qrels.convert_dtypes(dtype_backend=backend)
+    assert measure({"first": First()}, topics, judged, "RR", warm_up=0).results["RR"].tolist() == [1 / 8]
+    missing = judged.assign(label=judged["label"].where(judged["docno"] != "d3"))
+    with pytest.raises(ValueError, match=r"the qrels have the label <NA>; expected whole numbers"):
+        measure({"first": First()}, topics, missing, "RR", warm_up=0)
+
+
 def test_what_is_measured_shows_itself(fruit):
     encoder, index, topics, qrels = fruit
     found = measure({"exact": index.exhaustive()}, topics, qrels, "AP", encoder=encoder, warm_up=0)

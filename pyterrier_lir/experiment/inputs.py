@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyterrier as pt
 
@@ -94,8 +95,9 @@ def judgements(qrels: pd.DataFrame, topics: pd.DataFrame) -> pd.DataFrame:
         ValueError: If there are none, none of a topic, or not in this form.
     """
     _check_frame("qrels", qrels, ["qid", "docno", "label"])
-    labels = pd.to_numeric(qrels["label"], errors="coerce")
-    wrong = qrels["label"][labels.isna() | (labels % 1 != 0)]
+    numbers = pd.to_numeric(qrels["label"], errors="coerce").to_numpy(float, na_value=np.nan)
+    labels = pd.Series(numbers, index=qrels.index)  # of NumPy's type: Arrow's integers have no %
+    wrong = qrels["label"][labels % 1 != 0]
     if len(wrong):
         raise ValueError(
             f"the qrels have the label {wrong.iloc[0]!r}; expected whole numbers. Change them: qrels.assign(label=...)."
