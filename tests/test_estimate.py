@@ -77,3 +77,17 @@ def test_it_prints_and_refuses():
         estimate(0, 10)
     with pytest.raises(ValueError, match="nbits is 3"):
         estimate(10, 10, nbits=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("encode_tokens_per_second", 0, "more than 0"), ("encode_tokens_per_second", -1, "more than 0"),
+        ("encode_tokens_per_second", "3300", "more than 0"), ("docno_bytes", -5, "at least 0"),
+        ("docno_bytes", float("nan"), "at least 0"), ("keep_embs", "no", "True or False"),
+        ("tok_ids", None, "True or False"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_estimated(name, value, expected):
+    with pytest.raises(ValueError, match=f"^{name} is {value!r}; expected {expected}"):
+        estimate(1000, 50, **{name: value})

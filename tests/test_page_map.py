@@ -110,3 +110,11 @@ def test_rows_that_are_no_pages(row):
         page_map(row, PAGE, tokens=[9])
     with pytest.raises(ValueError, match="the image is 5"):
         page_map(row, 5)
+
+
+@pytest.mark.parametrize("draw", [page_map, page_html])
+def test_a_blank_query_has_no_map(draw):
+    blank = TOY.explain()(pt.new.queries([" "]).assign(docno="d", image=[PAGE])).iloc[0]
+    assert page_similarities(blank).shape == (0, 32, 32)
+    with pytest.raises(ValueError, match="the query ' ' has no rows; expected one with tokens"):
+        draw(blank, PAGE)

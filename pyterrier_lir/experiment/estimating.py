@@ -96,13 +96,17 @@ def estimate(
         ``memory_per_shard_gb`` for that.
 
     Raises:
-        ValueError: If an argument is no count, or neither ``tokens_per_document`` nor ``like`` is given.
+        ValueError: If an argument is not such a number, or neither ``tokens_per_document`` nor ``like`` is given.
 
     Example:
         >>> print(estimate(138_364_198, 65)["centroids"])
         1048576
     """
     arguments.check_counts(documents=documents, query_rows=query_rows, cores=cores, shards=shards, dim=dim)
+    arguments.check_flags(keep_embs=keep_embs, tok_ids=tok_ids)
+    arguments.check_number("docno_bytes", docno_bytes, 0, 1e9, "at least 0")
+    if encode_tokens_per_second is not None:
+        arguments.check_number("encode_tokens_per_second", encode_tokens_per_second, 1e-9, 1e12, "more than 0")
     distinct = DISTINCT
     if like is not None:
         found = _of(like)

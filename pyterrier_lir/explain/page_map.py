@@ -78,7 +78,8 @@ def page_map(
         A figure of its own, not known to pyplot; ``figure.savefig("page.png")`` keeps it.
 
     Raises:
-        ValueError: As `page_similarities`; or if the image cannot be used or there are no such tokens.
+        ValueError: As `page_similarities`; or if the image cannot be used, the query is blank or there are no such
+            tokens.
     """
     page = open_image(image)
     maps, words, pos, patches = page_similarities(row, grid), *explained(row, "query_words", "match_pos", "doc_patches")
@@ -123,6 +124,8 @@ def _grid(row: Mapping[str, Any], grid: Sequence[int] | None) -> tuple[int, int]
 def chosen_tokens(row: Mapping[str, Any], tokens: Sequence[int] | None = None) -> list[int]:
     """The rows of the query to show: those that are asked for, or the eight with the largest share of the score."""
     shares = np.asarray(row["match_share"])
+    if not len(shares):
+        raise ValueError(f"the query {row.get('query', '')!r} has no rows; expected one with tokens. Draw another row.")
     if tokens is None:
         return sorted(np.argsort(-shares, kind="stable")[:TOKENS].tolist())
     unknown = [token for token in tokens if not 0 <= token < len(shares)]
