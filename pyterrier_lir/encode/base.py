@@ -131,10 +131,10 @@ class Encoder(LirTransformer):
 
     def query_texts(self, frame: pd.DataFrame) -> list[str]:
         """The query of each row as it is encoded: with its ``instruction``, where there is one."""
-        queries = [_clean(text) for text in frame["query"]]
+        queries = [clean(text) for text in frame["query"]]
         if INSTRUCTION not in frame.columns:
             return queries
-        pairs = zip(map(_clean, frame[INSTRUCTION]), queries, strict=True)
+        pairs = zip(map(clean, frame[INSTRUCTION]), queries, strict=True)
         return [self.instructed(instruction, query) if instruction else query for instruction, query in pairs]
 
     def instructed(self, instruction: str, query: str) -> str:
@@ -144,7 +144,7 @@ class Encoder(LirTransformer):
     def document_texts(self, frame: pd.DataFrame) -> list[str]:
         """The text of each row: the text fields, joined by a blank; missing or empty fields leave no blank."""
         fields = [frame[field].tolist() for field in self.text_fields()]
-        return [" ".join(part for part in map(_clean, parts) if part) for parts in zip(*fields, strict=True)]
+        return [" ".join(part for part in map(clean, parts) if part) for parts in zip(*fields, strict=True)]
 
     def text_fields(self) -> tuple[str, ...]:
         """The columns that make up a document's text.
@@ -257,8 +257,8 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _clean(text: Any) -> str:
-    """None and NaN (a missing field) are blank, a number is its digits."""
+def clean(text: Any) -> str:
+    """A text as it is encoded: None and NaN (a missing field) are blank, a number is its digits."""
     if isinstance(text, str):
         return _encodable(text).strip()
     if text is None or isinstance(text, Number):

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
+from pyterrier_lir.encode.base import clean
 from pyterrier_lir.transformer import LirTransformer
 
 _TEXT_FIELDS = ("title", "text")  # in this order, those of them that a dataset has
@@ -195,4 +196,4 @@ def _identify(name: str, documents: Iterator[dict[str, Any]]) -> tuple[int, str]
 
 
 def _join(values: Any) -> str:
-    return " ".join(value.strip() for value in values if isinstance(value, str) and value.strip())
+    return " ".join(part for part in map(clean, values) if part)

@@ -21,7 +21,7 @@ import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir.arguments import check_counts
-from pyterrier_lir.encode.base import _clean as clean
+from pyterrier_lir.encode.base import clean
 from pyterrier_lir.experiment.analysis import ANALYSERS, any_tokens, ascii_tokens
 from pyterrier_lir.installing import pip_install
 from pyterrier_lir.transformer import LirTransformer
@@ -136,7 +136,7 @@ class _BM25(LirTransformer):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Retrieves for every query of the frame; documents that share no word with it are left out."""
         pt.validate.query_frame(inp, ["query"], context=self)
-        found = self._search([_text(query) for query in inp["query"]])
+        found = self._search([clean(query) for query in inp["query"]])
         rows = inp.iloc[found["row"]].reset_index(drop=True)
         return rows.assign(**{column: found[column] for column in ("docno", "score", "rank")})
 
@@ -292,14 +292,9 @@ def _checked(corpus: Iterable[dict[str, Any]]) -> Iterator[dict[str, str]]:
                 "document."
             )
         empty = False
-        yield {"docno": docno, "text": _text(document["text"])}
+        yield {"docno": docno, "text": clean(document["text"])}
     if empty:
         raise ValueError("the corpus has no documents; expected at least one. Check the iterator: it may be used up.")
-
-
-def _text(given: Any) -> str:
-    """As encoders read it; halves of characters, which no file can hold, become question marks."""
-    return clean(given).encode(errors="replace").decode()
 
 
 def _tokenize(texts: list[str], analyser: str) -> list[list[str]]:
