@@ -100,6 +100,40 @@ def test_an_interrupted_build_can_be_dropped(tmp_path):
     assert len(list((tmp_path / "i" / "segments").iterdir())) == 1
 
 
+def test_an_interrupted_replacement_is_resumed(tmp_path):
+    """The index that is replaced holds the same docnos, which are no reason to leave documents out."""
+    index, new = build(tmp_path / "i", documents(100)), pd.DataFrame(documents(100, seed=1))
+    unseen = index.unseen()
+    assert len(unseen(new)) == 0  # all are there, if they were to be added
+
+    def dies():
+        yield from new[:60].to_dict(orient="records")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "i", dies(), mode="overwrite", segment_mb=200 / 1e6)
+    stored = sum(len(segment) for segment in _finished(index))
+    assert 40 < stored <= 60
+    advice = rf'left {stored} documents at .*; expected mode="overwrite" and resume=True.* Or drop them: index.abandon'
+    for records in (new.to_dict(orient="records"), []):
+        with pytest.raises(ValueError, match=advice):
+            build(tmp_path / "i", records, resume=True)
+    rest = unseen(new)
+    assert len(rest) == 100 - stored
+    build(tmp_path / "i", rest.to_dict(orient="records"), mode="overwrite", resume=True)
+    assert len(lir.LirIndex(tmp_path / "i")) == 100
+    build(tmp_path / "whole", documents(100))
+    build(tmp_path / "whole", documents(100, seed=1), mode="overwrite")
+    assert tree(tmp_path / "i") == tree(tmp_path / "whole")
+
+
+def test_the_line_that_resumes_a_replacement_also_begins_it(tmp_path):
+    index, encoder = build(tmp_path / "i", documents(10)), lir.ToyEncoder(dim=DIM)
+    corpus = [{"docno": f"d{i}", "text": f"word{i}"} for i in range(12)]
+    (index.unseen() >> encoder >> index.indexer(mode="overwrite", resume=True, verbose=False)).index(corpus)
+    assert len(index) == 12
+
+
 def test_resuming_with_another_encoder_is_refused(tmp_path):
     def dies():
         yield {"docno": "a", "doc_embs": np.ones((3, 4)), "doc_encoder": "one"}

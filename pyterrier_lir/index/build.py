@@ -168,6 +168,8 @@ def _trained(segment: Segment) -> dict[str, int]:
 
 
 def _refuse_built(path: Path, resume: bool, records: Iterator[Record]) -> None:
+    if resume and spooled(path):
+        raise ValueError(_interrupted(path))
     # Resuming a build that was finished is fine as long as nothing is left to do.
     if not resume or next(records, None) is not None:
         raise ValueError(
@@ -192,11 +194,10 @@ def begin(path: Path, options: dict[str, Any], *, keep: bool, drop: bool) -> Non
     left, found = spooled(path), interrupted(path)
     if left and not keep:
         if not drop:
-            stored = sum(len(Segment(entry)) for entry in left)
-            raise ValueError(_interrupted(path, stored, found.get("kind", "build")))
+            raise ValueError(_interrupted(path))
         abandon(path)
     elif left and found and found["kind"] != options["kind"]:
-        raise ValueError(_interrupted(path, sum(len(Segment(entry)) for entry in left), found["kind"]))
+        raise ValueError(_interrupted(path))
     elif left and found:
         before = found["parameters"]
         other = {name: value for name, value in before.items() if options["parameters"][name] != value}
@@ -209,24 +210,38 @@ def begin(path: Path, options: dict[str, Any], *, keep: bool, drop: bool) -> Non
     write_synced(path / BUILD / PARAMETERS, json.dumps(options))
 
 
-def _interrupted(path: Path, stored: int, kind: str) -> str:
-    expected, drop = f'mode="{kind}" and resume=True', "index.abandon()"
-    if kind == "build":
+def _interrupted(path: Path) -> str:
+    mode, kind = _mode(path), interrupted(path).get("kind", "build")
+    expected, drop = f'mode="{mode}" and resume=True', "index.abandon()"
+    if mode == "create":
         expected, drop = 'resume=True or mode="overwrite"', 'index.indexer(mode="overwrite")'
-    if kind == DISTRIBUTED:
+    if mode == DISTRIBUTED:
         expected, drop = "resume=True or overwrite=True", f"{DISTRIBUTED}(corpus, encoder, path, overwrite=True)"
     return (
-        f"An interrupted {kind} left {stored} documents at {path}; expected {expected}. Go on: {_go_on(kind)}. Or drop "
-        f"them: {drop}."
+        f"An interrupted {kind} left {_stored(path)} documents at {path}; expected {expected}. Go on: {_go_on(path)}. "
+        f"Or drop them: {drop}."
     )
 
 
-def _go_on(kind: str) -> str:
+def _go_on(path: Path) -> str:
     """The call that goes on with interrupted work."""
-    if kind == DISTRIBUTED:
-        return f"{DISTRIBUTED}(corpus, encoder, path, resume=True)"
-    mode = "" if kind == "build" else f'mode="{kind}", '
-    return f"(index.unseen() >> encoder >> index.indexer({mode}resume=True)).index(corpus)"
+    mode = _mode(path)
+    if mode == DISTRIBUTED:
+        overwrite = "overwrite=True, " if manifest.read(path) else ""
+        return f"{DISTRIBUTED}(corpus, encoder, path, {overwrite}resume=True)"
+    given = "" if mode == "create" else f'mode="{mode}", '
+    return f"(index.unseen() >> encoder >> index.indexer({given}resume=True)).index(corpus)"
+
+
+def _mode(path: Path) -> str:
+    """The indexer's mode for the interrupted work: a build where there is an index replaces it."""
+    kind: str = interrupted(path).get("kind", "build")
+    return kind if kind != "build" else "overwrite" if manifest.read(path) else "create"
+
+
+def _stored(path: Path) -> int:
+    """How many documents interrupted work has stored."""
+    return sum(len(Segment(entry)) for entry in spooled(path))
 
 
 def interrupted(path: Path) -> dict[str, Any]:
@@ -355,9 +370,8 @@ def finishing(path: Path) -> Iterator[None]:
             abandon(path)  # nothing to resume
         if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
             raise
-        stored, kind = sum(len(Segment(entry)) for entry in spooled(path)), interrupted(path).get("kind", "build")
         raise OSError(
             errno.ENOSPC,
-            f"The disk is full; {stored} documents are stored safely. Free some space and go on: {_go_on(kind)}",
+            f"The disk is full; {_stored(path)} documents are stored safely. Free some space and go on: {_go_on(path)}",
             str(path),
         ) from error

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 class Unseen(LirTransformer):
     """Keeps the documents whose ``docno`` no finished segment of the index holds, built or interrupted.
 
+    While an index is being replaced or updated, and after that was interrupted, only what was stored anew counts:
+    documents that are to be replaced come through.
+
     Expected columns: ``docno``. Output: the same columns, fewer rows.
 
     Where documents are cut into passages on the way, it takes one before that, which knows whose passages are stored,
@@ -42,7 +45,7 @@ class Unseen(LirTransformer):
         arguments.check_flags(passages=passages)
         self.index_ = index_
         self.passages = passages
-        self._number: int | None = None  # of the manifest that was read
+        self._number: int | None = None  # of the manifest whose documents count
         self._spooled: list[Path] = []
         self._stored: set[str] = set()  # docnos, or those of the documents whose passages are stored
         self._last: str | None = None  # the document of which passages may be missing, as they come in order
@@ -58,13 +61,13 @@ class Unseen(LirTransformer):
     def _refresh(self) -> None:
         path = self.index_._directory
         found, left = manifest.read(path), spooled(path)
-        number = found["number"] if found else None
+        # What is to be replaced or updated is there and must come through.
+        counts = interrupted(path).get("kind", "append") == "append"
+        number = found["number"] if found and counts else None
         if number != self._number or left[: len(self._spooled)] != self._spooled:
-            # What is to be updated is there and must come through.
-            updating = interrupted(path).get("kind") == "update"
             self._stored, self._last = set(), None
             self._number, self._spooled = number, []
-            self._note([] if found is None or updating else Store(path).docids)
+            self._note([] if number is None else Store(path).docids)
         for entry in left[len(self._spooled) :]:
             docnos = Segment(entry).docnos
             self._note(docnos)
