@@ -132,6 +132,44 @@ def test_killed_at_any_step(tmp_path, work):
     assert step > 2  # else it was never killed
 
 
+def killed_while_removing(path, work, name):
+    """Does some work and dies by SIGKILL when a file of that name, and no other one, is removed with its folder."""
+    removed = shutil.rmtree
+
+    def rmtree(folder, *args, **kwargs):
+        for file in pathlib.Path(folder).rglob(name):
+            file.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return removed(folder, *args, **kwargs)
+
+    shutil.rmtree = rmtree
+    work(lir.LirIndex(path))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["parameters.json", "segment.json"])
+@pytest.mark.parametrize("work", ["add", "abandon"])
+def test_killed_while_what_is_done_with_is_removed(plain, work, name, resume):
+    """In whichever order the file system names the files of a folder."""
+    if work == "abandon":
+        with pytest.raises(KeyboardInterrupt):
+            plain.add(dies_after(named("new", 40, 1), 30), segment_mb=200 / 1e6, verbose=False)
+    works = WORK["add"] if work == "add" else lir.LirIndex.abandon
+    process = multiprocessing.get_context("fork").Process(
+        target=killed_while_removing, args=(plain._directory, works, name)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    index = lir.LirIndex(plain.path)
+    index.verify()
+    there = 130 if work == "add" else 100
+    assert len(index) == there
+    index.add(named("y", 3, 1), resume=resume, verbose=False)
+    assert len(index) == len(set(index.docnos)) == there + 3
+    assert not list(index._directory.glob("*build*"))
+
+
 def test_two_writers(plain):
     def records():
         yield from named("new", 1, 1)

@@ -25,7 +25,7 @@ import numpy as np
 from pyterrier_lir import arguments
 from pyterrier_lir.index import compress, manifest
 from pyterrier_lir.index.codec import KINDS, NBITS, Codec
-from pyterrier_lir.index.files import write_synced
+from pyterrier_lir.index.files import sync_directory, write_synced
 from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.index.manifest import CODECS, SEGMENTS, Manifest
 from pyterrier_lir.index.scoring import check_device
@@ -35,6 +35,7 @@ from pyterrier_lir.kernels.checks import is_whole
 
 LOGGER = logging.getLogger(__name__)
 PARAMETERS = "parameters.json"
+GONE = ".build.gone"  # what ``build/`` is called while it is removed
 DISTRIBUTED = "encode_and_build"  # the kind of work that `distributed.building` does
 CODEC = "codec"
 CHUNKS = "chunks"
@@ -160,7 +161,7 @@ def complete(
         path, before, [segment], (name, codec) if codec is not None else None, np.zeros(0, np.int64),
         parameters=asdict(parameters), trained=_trained(segment),
     )  # fmt: skip
-    shutil.rmtree(path / BUILD)
+    abandon(path)
 
 
 def _trained(segment: Segment) -> dict[str, int]:
@@ -254,12 +255,17 @@ def interrupted(path: Path) -> dict[str, Any]:
 
 
 def abandon(path: Path) -> None:
-    """Drops what an interrupted build or addition stored."""
-    shutil.rmtree(path / BUILD, ignore_errors=True)
+    """Drops what an interrupted build or addition stored, at once: no kill leaves a part that could be resumed."""
+    shutil.rmtree(path / GONE, ignore_errors=True)  # of a process that was killed
+    if (path / BUILD).exists():
+        (path / BUILD).rename(path / GONE)
+        sync_directory(path)
+        shutil.rmtree(path / GONE, ignore_errors=True)
 
 
 def clean_up(path: Path, found: Manifest | None) -> None:
     """Removes what a writer left that was killed just before or just after it was finished."""
+    shutil.rmtree(path / GONE, ignore_errors=True)
     if found is not None:
         if interrupted(path).get("segment") in found["segments"]:
             abandon(path)
