@@ -47,7 +47,7 @@ TOPICS = pd.DataFrame({"qid": ["1", "2", "3"], "query_embs": [vectors(n, 900_000
 FIRST, NEW = documents("d", DOCUMENTS, 1), documents("new", DOCUMENTS // 2, 2)
 CHANGED = [*documents("d", DOCUMENTS // 4, 3), *documents("fresh", DOCUMENTS // 4, 4)]
 GONE = [record["docno"] for record in FIRST[::5]]
-INDEXED = {"build": ("create", FIRST), "overwrite": ("overwrite", NEW), "add": ("append", NEW),
+INDEXED = {"build": ("create", FIRST), "overwrite": ("overwrite", CHANGED), "add": ("append", NEW),
            "update": ("update", CHANGED)}  # fmt: skip
 
 
