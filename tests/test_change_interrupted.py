@@ -15,6 +15,7 @@ from corpora import build, named, tree
 from searches import OPTIONS, everything, search
 
 import pyterrier_lir as lir
+from pyterrier_lir.index import manifest
 
 
 @pytest.fixture(params=OPTIONS, ids=str)
@@ -55,6 +56,25 @@ def test_an_interrupted_addition_is_resumed(tmp_path, plain, mode):
     plain.indexer(mode=mode, resume=True, verbose=False).index(rest)
     assert everything(plain) == [d for d in everything(whole) if d[0] != "d50"]
     assert not (plain._directory / "build").exists()
+
+
+def killed_before_the_commit(path):
+    """Adds documents and dies by SIGKILL when their segment is written and named, but the manifest is not."""
+    manifest.commit = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)
+    WORK["add"](lir.LirIndex(path))
+
+
+def test_compacting_before_an_addition_is_resumed(plain):
+    """The segment that compact() writes gets the number that the addition's was to have, and is not taken for it."""
+    plain.delete(["d1"])
+    process = multiprocessing.get_context("fork").Process(target=killed_before_the_commit, args=(plain._directory,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    plain.compact()
+    plain.add(named("y", 3, 1), resume=True, verbose=False)
+    assert len(plain) == 99 + 30 + 3
+    assert len(plain.store.segments) == 2
 
 
 def test_an_interrupted_addition_can_be_abandoned(plain):

@@ -279,6 +279,13 @@ def name_segment(path: Path, before: Manifest | None) -> str:
     return name
 
 
+def unname_segment(path: Path) -> None:
+    """Takes that name back from work that is still unfinished, as other work ends in a segment that gets it."""
+    found = interrupted(path)
+    if found.pop("segment", None):
+        write_synced(path / BUILD / PARAMETERS, json.dumps(found))
+
+
 def _untrained(path: Path, documents: Iterable[Record]) -> Iterator[Record]:
     """Passes documents on; before the first one drops what was trained without them."""
     for i, document in enumerate(documents):

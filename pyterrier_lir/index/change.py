@@ -123,6 +123,7 @@ def compact(path: Path, *, memory_mb: float) -> None:
             deleted = store.deleted_in(start, segment)
             keep = np.setdiff1d(np.arange(len(segment)), deleted, assume_unique=True) if len(deleted) else None
             parts.append(compress.Part.of(segment, keep))
+        build.unname_segment(path)
         name = manifest.new_name(path, store.manifest)
         merged = _merged(path, name, store, parts, build.block_size(store.segments, memory_mb))
         _commit(path, store, [merged], np.zeros(0, np.int64))
