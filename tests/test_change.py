@@ -201,6 +201,18 @@ def test_a_corpus_graph_leaves_out_deleted_documents(plain):
     assert plain.corpus_graph(k=4).neighbours("d9") == before[2:]  # whenever it is made
 
 
+def test_a_corpus_graph_follows_its_index(plain):
+    graph = plain.corpus_graph(k=4)
+    assert graph.edges.shape == (100, 4)
+    plain.delete([f"d{i}" for i in range(10)])
+    plain.compact()
+    assert graph.edges.shape == (90, 4)
+    assert graph.neighbours("d50") == lir.LirIndex(plain.path).corpus_graph(k=4).neighbours("d50")
+    plain.add(named("new", 10, 1), verbose=False)
+    assert graph.edges.shape == (100, 4)
+    assert graph.edges is graph.edges  # it is opened once
+
+
 def test_what_cannot_be_deleted(plain):
     with pytest.raises(ValueError, match=r"docnos is 'd5'; expected a list.*index.delete\(\['d5'\]\)"):
         plain.delete("d5")

@@ -14,22 +14,21 @@ Derived from an index when first asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyterrier as pt
 
 from pyterrier_lir import arguments, columns, frames
-from pyterrier_lir.columns import Floats, Ints
+from pyterrier_lir.columns import Docids, Floats, Ints
 from pyterrier_lir.index import files
 from pyterrier_lir.index.manifest import small_files
 
 if TYPE_CHECKING:
     from pyterrier_lir.index.artifact import LirIndex
+    from pyterrier_lir.index.store import Store
 
 BLOCK = 256  # documents in memory at once
 
@@ -64,12 +63,17 @@ class CorpusGraph:
         """Its folder among what the index derives."""
         return f"corpus_graph/k={self.k},rows={self.rows}"
 
-    @cached_property
+    @property
     def edges(self) -> Ints:
         """int32 ``(N, k)``: the docids of the nearest documents, best first; -1 where there are fewer."""
-        store = self.index_.store
+        return self._edges_of(self.index_.store)
+
+    def _edges_of(self, store: Store) -> Ints:
+        return store.once(self.name, lambda: self._opened(store))
+
+    def _opened(self, store: Store) -> Ints:
         sources = small_files(store.manifest["segments"], store.manifest["codec"])
-        folder = store.derived(self.name, sources, self._write)
+        folder = store.derived(self.name, sources, lambda out: self._write(store, out))
         edges = folder.map("edges.i32", "<i4")
         if len(edges) != len(store) * self.k or not -1 <= edges.min() <= edges.max() < len(store):
             raise ValueError(
@@ -90,26 +94,26 @@ class CorpusGraph:
         """
         store = self.index_.store
         docid = int(store.lookup([document])[0]) if isinstance(document, str) else document
-        found = self.edges[docid]
+        found = self._edges_of(store)[docid]
         found = found[found >= 0]
         found = found if store.live is None else found[store.live.mask[found]]
         return store.names(found.astype(np.int64)) if isinstance(document, str) else found
 
-    def _write(self, folder: files.Directory) -> None:
-        size = len(self.index_.store)
+    def _write(self, store: Store, folder: files.Directory) -> None:
+        size = len(store)
         edges = folder.allocate("edges.i32", "<i4", size * self.k).reshape(size, self.k)
         edges[:] = -1
         for start in pt.tqdm(range(0, size, BLOCK), desc="Corpus graph", unit=f" x {BLOCK} docs"):
-            docs, neighbours = self._nearest(np.arange(start, min(start + BLOCK, size)))
+            docs, neighbours = self._nearest(store, np.arange(start, min(start + BLOCK, size)))
             places = np.arange(len(docs)) - np.searchsorted(docs, docs)
             edges[docs[places < self.k], places[places < self.k]] = neighbours[places < self.k]
 
-    def _nearest(self, docids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _nearest(self, store: Store, docids: Docids) -> tuple[Docids, Docids]:
         """Pairs of a document and one that is near it, ascending by the first, best first.
 
         Deleted documents are found as well, so that the graph does not depend on when they were deleted.
         """
-        store, plaid = self.index_.store, self.index_.plaid(num_results=self.k + 1)
+        plaid = self.index_.plaid(num_results=self.k + 1)
         rows = [self._sample(store.document(int(docid))[0]) for docid in docids]
         frame = pd.DataFrame({"qid": docids, columns.QUERY_EMBS: columns.object_column(rows)})
         asked = [query for query in frames.queries(frame, store.dim) if len(query.embs)]
@@ -120,6 +124,3 @@ class CorpusGraph:
 
     def _sample(self, embs: Floats) -> Floats:
         return embs[np.linspace(0, len(embs) - 1, min(self.rows, len(embs))).round().astype(np.int64)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # another process opens its own
