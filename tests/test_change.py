@@ -134,6 +134,18 @@ def test_an_index_without_a_codec(tmp_path):
         index.add(documents(3), verbose=False)
 
 
+@pytest.mark.parametrize("name", [*SEARCHES, "lemur"])
+def test_an_index_in_which_only_empty_documents_are_left(tmp_path, name):
+    options = SEARCHES.get(name, {"hidden": 4, "tokens": 16, "epochs": 1})
+    index = build(tmp_path / "i", [{"docno": "empty", "doc_embs": np.zeros((0, DIM))}, *documents(5)])
+    index.delete([f"d{i}" for i in range(5)])
+    index.compact()
+    assert index.docnos == ["empty"]
+    assert len(getattr(index, name.split()[0])(**options)(TOPICS)) == 0
+    index.add([{"docno": "new", "doc_embs": clustered(4)}], verbose=False)
+    assert getattr(index, name.split()[0])(**options)(TOPICS)["docno"].tolist() == ["new"] * len(TOPICS)
+
+
 # --- delete and update ----------------------------------------------------------------------------------------
 
 

@@ -74,7 +74,7 @@ class Retriever(LirTransformer):
         store = self.index_.store
         queries = frames.queries(inp, store.dim, encoder=store.encoder, what=self)
         wanted = store.subset(self.docnos)
-        asked = [query for query in queries if len(query.embs) and store.codec is not None]
+        asked = [query for query in queries if len(query.embs) and store.num_filled(None)]
         found = self.retrieve_all(store, asked, wanted) if asked else []
         hits: list[tuple[Sequence[str], npt.NDArray[Any]]] = [((), np.zeros(0))] * len(inp)
         stats = np.zeros((len(inp), len(self.STATS)))
