@@ -228,11 +228,22 @@ def test_a_corpus_graph_follows_its_index(plain):
 def test_what_cannot_be_deleted(plain):
     with pytest.raises(ValueError, match=r"docnos is 'd5'; expected a list.*index.delete\(\['d5'\]\)"):
         plain.delete("d5")
+    for docnos in (None, 5):
+        with pytest.raises(ValueError, match=rf"docnos is {docnos}; expected a list.*index.delete\(\['d1', 'd2'\]\)"):
+            plain.delete(docnos)
     with pytest.raises(ValueError, match="missing is 'no'"):
         plain.delete(["d5"], missing="no")
     with pytest.raises(ValueError, match=r"All 100 documents .* would be deleted"):
         plain.delete(plain.docnos)
     assert len(plain) == 100
+
+
+@pytest.mark.parametrize("memory_mb", [0, -1, float("nan"), float("inf"), "x"])
+def test_memory_that_there_is_not(plain, memory_mb):
+    with pytest.raises(ValueError, match=f"memory_mb is {memory_mb!r}; expected a number of megabytes > 0"):
+        plain.compact(memory_mb=memory_mb)
+    with pytest.raises(ValueError, match=f"memory_mb is {memory_mb!r}; expected a number of megabytes > 0"):
+        plain.indexer(memory_mb=memory_mb)
 
 
 def test_a_docno_may_come_again(plain):

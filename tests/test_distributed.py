@@ -105,6 +105,8 @@ def test_what_is_wrong_with_a_document_comes_back_from_the_worker(ray, tmp_path)
         encode_and_build([{"docno": 7, "text": "x"}], ENCODER, tmp_path / "b", num_workers=1, verbose=False)
     with pytest.raises(ValueError, match=r"resume is 'no'; expected True or False"):
         encode_and_build(CORPUS, ENCODER, tmp_path / "c", num_workers=1, verbose=False, resume="no")
+    with pytest.raises(ValueError, match="memory_mb is 0; expected a number of megabytes > 0"):
+        encode_and_build(CORPUS, ENCODER, tmp_path / "c", num_workers=1, verbose=False, memory_mb=0)
     with pytest.raises(ValueError, match="No documents came"):
         encode_and_build([], ENCODER, tmp_path / "c", num_workers=1, verbose=False)
 
@@ -246,6 +248,8 @@ def test_shards_that_do_not_fit_are_refused(changed, single, tmp_path):
         Shards.split(changed, changed._directory, 2)
     with pytest.raises(ValueError, match="count is 999; expected at most one shard for each"):
         Shards.split(changed, tmp_path / "many", 999)
+    with pytest.raises(ValueError, match="memory_mb is -1; expected a number of megabytes > 0"):
+        Shards.split(changed, tmp_path / "many", 2, memory_mb=-1)
     shards = Shards.split(changed, tmp_path / "s", 2)
     shutil.copytree(shards.paths[0], tmp_path / "copy")
     with pytest.raises(ValueError, match="is in two shards; expected every document once"):

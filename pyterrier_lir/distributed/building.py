@@ -92,6 +92,7 @@ def encode_and_build(
     arguments.check_counts(part_size=part_size)
     arguments.check_optional_counts(num_workers=num_workers)
     arguments.check_flags(resume=resume, overwrite=overwrite)
+    build.check_megabytes(memory_mb=memory_mb)
     parameters = build.Parameters(nbits, codec, centroids, keep_embs, seed)
     options = {"kind": build.DISTRIBUTED, "parameters": {**asdict(parameters), "part_size": part_size}}
     where, progress = Path(path).absolute(), progress_bar("part", verbose)

@@ -100,6 +100,7 @@ class Shards:
             ValueError: If there are fewer documents than shards, or something is in the folder already.
         """
         arguments.check_counts(count=count)
+        build.check_megabytes(memory_mb=memory_mb)
         store, target = index.store, Path(folder)
         if target.exists() and any(target.iterdir()):
             raise ValueError(f"{target} is not empty; expected a new folder for the shards. Choose another one.")

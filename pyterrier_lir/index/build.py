@@ -14,6 +14,7 @@ import errno
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -74,6 +75,13 @@ class Parameters:
         arguments.check_flags(keep_embs=self.keep_embs)
         arguments.check_seed(self.seed)
         check_device(self.device)
+
+
+def check_megabytes(**values: object) -> None:
+    """Refuses what is no finite number of megabytes above 0."""
+    for name, value in values.items():
+        expected = f"a number of megabytes > 0, such as {name}=512"
+        arguments.check_number(name, value, sys.float_info.min, sys.float_info.max, expected)
 
 
 def build(

@@ -85,8 +85,9 @@ def delete(path: Path, docnos: Collection[str], *, missing: str) -> int:
         FileNotFoundError: If there is no finished index.
         ValueError: If docnos are unknown, or if nothing would be left.
     """
-    if isinstance(docnos, str):
-        raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: index.delete([{docnos!r}]).")
+    if isinstance(docnos, str) or not isinstance(docnos, Iterable):
+        example = [docnos] if isinstance(docnos, str) else ["d1", "d2"]
+        raise ValueError(f"docnos is {docnos!r}; expected a list of docnos: index.delete({example}).")
     if missing not in ("error", "drop"):
         raise ValueError(f'missing is {missing!r}; expected "error" or "drop".')
     with _changing(path) as store:
@@ -114,6 +115,7 @@ def compact(path: Path, *, memory_mb: float) -> None:
         FileNotFoundError: If there is no finished index.
         ValueError: If a file is damaged.
     """
+    build.check_megabytes(memory_mb=memory_mb)
     with _changing(path) as store:
         if len(store.segments) == 1 and not len(store.deleted):
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -11,7 +10,7 @@ import pyterrier as pt
 
 from pyterrier_lir import arguments, columns, options
 from pyterrier_lir.index import change, scoring
-from pyterrier_lir.index.build import Parameters, build
+from pyterrier_lir.index.build import Parameters, build, check_megabytes
 from pyterrier_lir.index.kmeans import Progress
 from pyterrier_lir.transformer import DOCS
 
@@ -78,9 +77,7 @@ class LirIndexer(pt.Indexer):
     ) -> None:
         if mode not in ("create", "overwrite", "append", "update"):
             raise ValueError(f'mode is {mode!r}; expected "create", "overwrite", "append" or "update".')
-        for name, value in (("segment_mb", segment_mb), ("memory_mb", memory_mb)):
-            if not isinstance(value, Real) or not value > 0:
-                raise ValueError(f"{name} is {value!r}; expected a number of megabytes > 0, such as {name}=512.")
+        check_megabytes(segment_mb=segment_mb, memory_mb=memory_mb)
         scoring.threads(num_threads)
         arguments.check_flags(resume=resume)
         self.index_ = index_
