@@ -20,6 +20,12 @@ from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 # a row depends on the query's other rows
 LISTWISE = ["colbert_prf", "colbert_prf-docs", "colbert_prf-columns", "candidate_pruning", "early_exit_maxsim", "ladr"]
+# what gives a ranking from this package's own indexes and models
+RANKING = [
+    name
+    for name, (_, inp, _, added, dropped) in CASES.items()
+    if "rank" in {*inp.columns, *added} - dropped and not name.startswith("peer-")
+]
 RENAMING = ["late_chunking", "passages"]  # a document becomes its passages
 
 
@@ -113,6 +119,15 @@ def test_one_row(rowwise_case):
     keys = [key for key in ("qid", "docno") if key in inp.columns]
     rows = whole[(whole[keys] == inp[keys].iloc[0]).all(axis=1)].reset_index(drop=True)
     same(one.drop(columns="rank", errors="ignore"), rows.drop(columns="rank", errors="ignore"))
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_a_ranking_cut_to_nothing(name):
+    make, inp, *_ = CASES[name]
+    for pipeline in (make() % 0, (make() % 0).compile()):
+        out = pipeline(inp)
+        assert len(out) == 0
+        assert set(out.columns) == set(make()(inp).columns)
 
 
 def test_a_duplicate_frame_index(case):

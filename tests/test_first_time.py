@@ -217,8 +217,6 @@ MISTAKES = [
             ValueError, "seed is '8'", "expected a whole number", "from 0 to 2**32 - 1"),
     Mistake("weights that are text", lambda w: w.index.plaid()(w.q(BREAD).assign(query_weights="high")),
             ValueError, "query_weights holds 'high'", "expected one number per row", "Give a NumPy array"),
-    Mistake("no results, by a compiled cut-off", lambda w: (w.q >> w.index.plaid() % 0).compile(),
-            ValueError, "num_results is 0", "expected at least 1", "as a whole number"),
     Mistake("fewer cells than none", lambda w: w.index.plaid(nprobe=-1),
             ValueError, "nprobe is -1", "expected at least 1", "as a whole number"),
     Mistake("a number as a string", lambda w: w.index.plaid(nprobe="4"),

@@ -109,7 +109,7 @@ class Ladr(LirTransformer):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
-        return pt.inspect.transformer_apply_attributes(self, num_results=k) if k < self.num_results else None
+        return pt.inspect.transformer_apply_attributes(self, num_results=k) if 0 < k < self.num_results else None
 
     def _search(self, scorer: scoring.Scorer, query: Query, seeds: Docids) -> tuple[Docids, Floats]:
         """The best documents, best first, and their scores."""

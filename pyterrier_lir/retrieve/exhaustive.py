@@ -118,7 +118,7 @@ class Exhaustive(LirTransformer):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
-        return pt.inspect.transformer_apply_attributes(self, num_results=k) if k < self.num_results else None
+        return pt.inspect.transformer_apply_attributes(self, num_results=k) if 0 < k < self.num_results else None
 
 
 def _merge(hits: Hits, docids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], k: int) -> Hits:

@@ -165,7 +165,7 @@ class Plaid(Retriever):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking: what was a default for the old k is pinned."""
-        if k >= self.num_results or not self.index_.built:
+        if not 0 < k < self.num_results or not self.index_.built:
             return None
         pinned = {**self.settings._asdict(), "min_docs": self.min_docs or self.num_results}
         return pt.inspect.transformer_apply_attributes(self, num_results=k, **pinned)

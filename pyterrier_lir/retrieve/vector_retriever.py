@@ -78,7 +78,7 @@ class VectorRetriever(Retriever):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking; not from FAISS, which for fewer may choose other equal scores."""
-        if self.ann != "flat" or k >= self.num_results:
+        if self.ann != "flat" or not 0 < k < self.num_results:
             return None
         return pt.inspect.transformer_apply_attributes(self, num_results=k)
 
