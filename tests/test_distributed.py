@@ -7,11 +7,13 @@ import time
 
 import numpy as np
 import pandas as pd
+import pyterrier as pt
 import pytest
 
 import pyterrier_lir as lir
 from pyterrier_lir.distributed import ShardError, Shards, encode_and_build
 from pyterrier_lir.distributed.shard import Shard
+from pyterrier_lir.index.spool import spooled
 
 WORDS = "ash birch cedar elm fir hazel larch maple oak pine rowan willow yew".split()
 CORPUS = [  # 400 documents of 0 to 11 words, 31 of them empty
@@ -88,13 +90,51 @@ def test_an_interrupted_build_goes_on(ray, single, tmp_path):
         encode_and_build(CORPUS, ENCODER, path, **options)
     with pytest.raises(ValueError, match=r"had other options, \{'part_size': 100\}"):
         encode_and_build(CORPUS, ENCODER, path, **options | {"part_size": 50}, resume=True)
-    with pytest.raises(ValueError, match="Part 000001 holds 100 documents from 'd0' on"):
+    with pytest.raises(ValueError, match="Part 000001 was made of other documents than the 100 from 'd1' on"):
         encode_and_build(CORPUS[1:], ENCODER, path, **options, resume=True)
     assert stored.stat().st_mtime_ns == before
     index = encode_and_build(CORPUS, ENCODER, path, **options, resume=True)
     assert digest(index) == digest(single)
     with pytest.raises(ValueError, match="is built already"):
         encode_and_build(CORPUS, ENCODER, path, **options)
+
+
+def dropping():
+    """Leaves out a document of the first part, and all of the second. Ray ships it."""
+
+    class Dropping(pt.Transformer):
+        def transform(self, inp):
+            return inp[(inp["docno"] != "d3") & ~inp["docno"].str.fullmatch("d1..")]
+
+    return Dropping() >> ENCODER
+
+
+def chunking():
+    """Makes a passage of every four words."""
+    return lir.LateChunking(ENCODER, unit="words", length=4)
+
+
+PASSAGES = sum(max(-(-len(document["text"].split()) // 4), 1) for document in CORPUS)
+
+
+@pytest.mark.parametrize(("make", "count"), [(dropping, 400 - 1 - 100), (chunking, PASSAGES)])
+def test_what_gives_fewer_documents_or_other_ones_goes_on(ray, tmp_path, make, count):
+    path, options = tmp_path / "resumed.lir", {"num_workers": 1, "part_size": 100, "centroids": 32, "verbose": False}
+
+    def breaking():
+        yield from CORPUS[:250]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_and_build(breaking(), make(), path, **options)
+    assert [entry.name for entry in spooled(path)] == ["000001", "000002"]
+    with pytest.raises(ValueError, match="Part 000001 was made of other documents than the 100 from 'd1' on"):
+        encode_and_build(CORPUS[1:], make(), path, **options, resume=True)
+    index = encode_and_build(CORPUS, make(), path, **options, resume=True)
+    assert len(index) == count
+    single = lir.LirIndex(tmp_path / "single.lir")
+    (make() >> single.indexer(centroids=32, verbose=False)).index(iter(CORPUS))
+    assert digest(index) == digest(single)
 
 
 def test_what_is_wrong_with_a_document_comes_back_from_the_worker(ray, tmp_path):

@@ -11,6 +11,8 @@ goes on with ``resume=True``. Stages 2 to 4 are those of `pyterrier_lir.index.bu
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pyterrier_lir.index.kmeans import Progress
 
 MOST_PARTS = 999_999  # their names have six digits
+SOURCE = "source"  # what a part's meta says of the documents of which it is made
 
 
 def encode_and_build(
@@ -70,7 +73,8 @@ def encode_and_build(
         num_workers: Actors that encode and compress; None for the cores of this machine.
         worker_options: Ray's options of each: ``{"num_gpus": 1}``, ``{"num_cpus": 4}``.
         part_size: Documents in a part: what is encoded and written in one step, and lost with a worker that dies.
-        resume: Go on with what an interrupted call stored. The corpus must be the same and in the same order.
+        resume: Go on with what an interrupted call stored, with ``overwrite=True`` where that was to replace an index.
+            The corpus must be the same and in the same order.
         overwrite: Replace an index that is there, when the new one is finished, or drop what was interrupted.
         nbits: As of `LirIndex.indexer`, like the other options.
         codec: The kind of codec.
@@ -104,7 +108,7 @@ def encode_and_build(
         if before and not overwrite:
             raise ValueError(
                 f"The index at {where} is built already; expected an empty path. Replace it with overwrite=True, "
-                "append with index.add(records), or choose another path."
+                "and resume=True to go on with that, append with index.add(records), or choose another path."
             )
         with build.finishing(where), cluster(count) as ray:
             build.begin(where, options, keep=resume, drop=overwrite)
@@ -134,7 +138,7 @@ class PartWorker:
 
     def encode(self, number: int, records: list[Record]) -> int:
         """Encodes a part in the chunks of an indexing pipeline, and writes it."""
-        (self.pipeline >> PartIndexer(self.folder / SPOOL, number)).index(iter(records))
+        (self.pipeline >> PartIndexer(self.folder / SPOOL, number, _digest(records))).index(iter(records))
         return number
 
     def compress(self, name: str, block: int) -> str:
@@ -154,17 +158,21 @@ class PartIndexer(pt.Indexer):
     Args:
         folder: The spool.
         number: Which part it is, from 1.
+        source: Tells of which documents it is made.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, source: str) -> None:
         self.folder = folder
         self.number = number
+        self.source = source
 
     def index(self, iter: Iterable[Record], **kwargs: Any) -> None:
         """Checks and writes the records; the segment appears when it is whole."""
         records = list(iter)
-        spool = Spool(self.folder, [], sys.maxsize, like=_kind(records))
+        spool = Spool(self.folder, [], sys.maxsize, like=_kind(records), note={SOURCE: self.source})
         spool.number = self.number
+        if not records:  # the pipeline left nothing: that is known by a segment without documents
+            spool.begin_segment()
         spool.fill(records)
 
 
@@ -189,6 +197,8 @@ def _encode(path: Path, workers: Workers, corpus: Iterable[Record], part_size: i
 
     def finished(name: str) -> None:
         segment = Segment(folder / name)
+        if not len(segment):
+            return
         seen.next_segment(segment)
         kinds.setdefault((segment.encoder, segment.tok_ids is not None), name)
         if segment.num_tokens:
@@ -222,19 +232,27 @@ def _encode(path: Path, workers: Workers, corpus: Iterable[Record], part_size: i
 
 def _note(seen: SeenDocnos, records: list[Record]) -> None:
     """Refuses docnos that occurred, before anybody encodes them; what is no docno the worker says better."""
-    for record in records:
-        if isinstance(record, dict) and isinstance(record.get("docno"), str):
-            seen.add(record["docno"])
+    for docno in _docnos(records):
+        if isinstance(docno, str):
+            seen.add(docno)
 
 
 def _check_resumed(segment: Segment, records: list[Record]) -> None:
-    docnos = [record["docno"] for record in records]
-    if segment.docnos != docnos:
+    if segment.folder.meta.get(SOURCE) != _digest(records):
         raise ValueError(
-            f"Part {segment.folder.path.name} holds {len(segment)} documents from {segment.docno(0)!r} on, but the "
-            f"corpus has {len(docnos)} there from {docnos[0]!r} on; expected the corpus of the interrupted call, in "
-            "its order. Give that one, or begin anew with overwrite=True."
+            f"Part {segment.folder.path.name} was made of other documents than the {len(records)} from "
+            f"{_docnos(records)[0]!r} on that the corpus has there; expected the corpus of the interrupted call, in its "
+            "order. Give that one, or begin anew with overwrite=True."
         )
+
+
+def _digest(records: list[Record]) -> str:
+    """Tells of which documents a part is made; the pipeline may leave some out, or cut them into passages."""
+    return hashlib.sha256(json.dumps(_docnos(records), default=str).encode()).hexdigest()
+
+
+def _docnos(records: list[Record]) -> list[Any]:
+    return [record.get("docno") if isinstance(record, dict) else None for record in records]
 
 
 def _check_kinds(kinds: dict[tuple[Any, ...], str]) -> None:

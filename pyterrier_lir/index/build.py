@@ -152,7 +152,7 @@ def complete(
         progress: As for `build`.
         compressed: Compresses spooled segments in another way than `compress_all`, to the same bytes.
     """
-    segments = [Segment(entry) for entry in spooled(path)]
+    segments = [segment for segment in map(Segment, spooled(path)) if len(segment)]
     if not segments:
         raise ValueError(
             "No documents came; expected at least one. Check the corpus; an iterator can be read only once: make it "

@@ -23,6 +23,7 @@ All numbers are little-endian. While an index is built its documents wait in seg
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -46,9 +47,12 @@ class SegmentWriter:
         dim: Dimensions of a token vector.
         encoder: Fingerprint of the encoder, if known.
         tok_ids: Whether every document brings token ids.
+        note: What the segment's meta says besides.
     """
 
-    def __init__(self, path: Path, *, dim: int, encoder: str | None, tok_ids: bool) -> None:
+    def __init__(
+        self, path: Path, *, dim: int, encoder: str | None, tok_ids: bool, note: Mapping[str, str] | None = None
+    ) -> None:
         self.path = path
         self.dim = dim
         self.tok_ids = tok_ids
@@ -56,7 +60,8 @@ class SegmentWriter:
         self.tokens = 0
         self._docno_bytes = 0
         self._off_unit = 0.0
-        self._folder = files.Directory(path, META, {"dim": dim, "encoder": encoder, "tok_ids": tok_ids})
+        meta = {"dim": dim, "encoder": encoder, "tok_ids": tok_ids, **(note or {})}
+        self._folder = files.Directory(path, META, meta)
         for name in ("tokens.f16", "docnos.utf8", *(["tok_ids.i32"] if tok_ids else [])):
             self._folder.file(name)  # also where all documents are empty
         for name in ("offsets.i64", "docnos.i64"):

@@ -39,6 +39,7 @@ class Spool:
         limit: Bytes of token vectors after which a segment is finished.
         like: What documents must be like; None for like the first one.
         there: Segments of the index that must not hold these documents already, each with those that are deleted.
+        note: What the meta of each segment says besides.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Spool:
         limit: int,
         like: Kind | None = None,
         there: Sequence[tuple[Segment, Docids]] = (),
+        note: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
+        self.note = note
         self.limit = limit
         self.seen = SeenDocnos()
         for segment, deleted in there:
@@ -89,13 +92,17 @@ class Spool:
         except ValueError as error:
             raise ValueError(f"Document {docno!r} cannot be indexed: {error}") from error
         self.seen.add(docno)
-        if self.writer is None:
-            target = self.path / f"{self.number:06d}"
-            self.writer = SegmentWriter(target, dim=self.dim, encoder=self.encoder, tok_ids=self.tok_ids)
-        self.writer.append(docno, half, tok_ids)
+        writer = self.writer or self.begin_segment()
+        writer.append(docno, half, tok_ids)
         self.documents += 1
-        if self.writer.bytes >= self.limit:
+        if writer.bytes >= self.limit:
             self.finish_segment()
+
+    def begin_segment(self) -> SegmentWriter:
+        """Opens the next segment; called for where no document may come."""
+        target = self.path / f"{self.number:06d}"
+        self.writer = SegmentWriter(target, dim=self.dim, encoder=self.encoder, tok_ids=self.tok_ids, note=self.note)
+        return self.writer
 
     def finish_segment(self) -> None:
         """Makes the open segment durable."""

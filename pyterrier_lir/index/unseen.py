@@ -71,7 +71,8 @@ class Unseen(LirTransformer):
         for entry in left[len(self._spooled) :]:
             docnos = Segment(entry).docnos
             self._note(docnos)
-            self._last = _document(docnos[-1]) if self.passages else None
+            if self.passages and docnos:
+                self._last = _document(docnos[-1])
         self._spooled = left
 
     def _note(self, docnos: Iterable[str]) -> None:
