@@ -111,6 +111,15 @@ def test_plaid_ranks_as_on_the_processor(here, index, name, weights):
     assert wanted is None or set(mine["docno"]) <= set(wanted)
 
 
+@pytest.mark.parametrize("bar", [{"threshold": 0.5}, {"threshold_quantile": 0.5}])
+def test_a_weight_that_all_rows_share_changes_no_ranking(here, index, bar):
+    search = index.plaid(device=here, num_results=10, ndocs=60, **bar)
+    quartered = QUERIES.assign(query_weights=[np.full(len(e), 0.25) for e in QUERIES["query_embs"]])
+    plain, found = search(QUERIES), search(quartered)
+    assert found["docno"].tolist() == plain["docno"].tolist()
+    np.testing.assert_allclose(found["score"], plain["score"] / 4, rtol=1e-6)
+
+
 def test_the_interaction_is_that_of_the_processor(index):
     store = index.store
     there = plaid_device.DevicePlaid(store, HERE)

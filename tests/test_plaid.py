@@ -196,6 +196,22 @@ def test_weights(index, topics):
     assert len(index.plaid()(nothing)) == 0
 
 
+@pytest.mark.parametrize("bar", [{"threshold": 0.5}, {"threshold_quantile": 0.9}])
+def test_a_weight_that_all_rows_share_changes_no_ranking(index, topics, bar):
+    quartered = topics.assign(query_weights=[np.full(len(q), 0.25) for q in topics["query_embs"]])
+    search = index.plaid(num_results=10, nprobe=2, ndocs=40, **bar)
+    for stage in (search, index.plaid_candidates() >> index.centroid_maxsim(**bar)):
+        plain, found = stage(topics), stage(quartered)
+        assert found["docno"].tolist() == plain["docno"].tolist()
+        assert found["score"].tolist() == (plain["score"] / 4).tolist()  # exact, as 4 is a power of 2
+
+
+def test_a_threshold_is_of_similarities_before_weights(index, topics):
+    tripled = topics.assign(query_weights=[np.full(len(q), 3.0) for q in topics["query_embs"]])
+    found = (index.plaid_candidates() >> index.centroid_maxsim(threshold=1.5))(tripled)
+    assert (found.groupby("qid")["score"].nunique() == 1).all()  # no cosine reaches 1.5: no centroid takes part
+
+
 def test_stats(index, topics):
     rows = index.plaid(num_results=10, nprobe=2, ndocs=80, stats=True)(topics).groupby("qid").first()
     sizes = index.plaid_candidates(nprobe=2)(topics).groupby("qid").size()

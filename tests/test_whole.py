@@ -28,6 +28,7 @@ SEARCHES = [
     ("plaid", {}),
     ("plaid", {"nprobe": 1, "ndocs": 40, "min_docs": 1}),
     ("plaid", {"nprobe": 2, "ndocs": 60, "threshold": 0.3}),
+    ("plaid", {"nprobe": 2, "ndocs": 40, "threshold": 0.7}),
     ("plaid", {"num_results": 200}),
     ("warp", {}),
     ("warp", {"nprobe": 1, "t_prime": 3, "bound": 2, "min_docs": 1}),

@@ -179,7 +179,8 @@ class Searcher:
             queries: Each with a row at least.
             nprobe: Cells of each row.
             ndocs: Documents after the first centroid interaction; a quarter of them is scored.
-            threshold: Centroids that score less with every row take no part in the first interaction; None for all.
+            threshold: Centroids whose similarity to every row, before weights, is less take no part in the first
+                interaction; None for all.
             at_least: Documents that reach every stage, by probing more cells if need be.
             num_results: Documents of each query.
             wanted: ``(num_docs,)`` which documents to search; None for all.

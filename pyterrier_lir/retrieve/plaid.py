@@ -87,8 +87,8 @@ class Plaid(Retriever):
         nprobe: Cells probed for each query row; None for the preset's: 4 (``"measured"``).
         ndocs: Documents kept after the first centroid interaction; ``max(ndocs // 4, k)`` are scored exactly; None for
             the preset's: ``max(512, 8 k, min(K // 16, 4096))`` with K centroids, so 512 up to 8,192 and k = 64.
-        threshold: Centroids whose best score over all rows is less take no part in the first interaction; None for the
-            preset's: all take part.
+        threshold: Centroids whose best similarity over all rows, before weights, is less take no part in the first
+            interaction; None for the preset's: all take part.
         threshold_quantile: The same as a share of the centroids, for models with another range of similarities: .9
             leaves a tenth of them.
         min_docs: Documents that reach every stage at least, by probing more cells if need be; None for k.
@@ -233,6 +233,7 @@ class CentroidQuery:
         assert store.codec is not None
         self.store = store
         self.rows = len(query.embs)
+        self.weights = query.weights
         self.num_threads = num_threads
         self.coded = CodedQuery(query.embs, query.weights, store.codec, num_threads)
 
@@ -259,10 +260,15 @@ class CentroidQuery:
     def maxsim(
         self, docids: Docids, threshold: float | None = None, threshold_quantile: float | None = None
     ) -> npt.NDArray[np.int32]:
-        """Sums over rows of the best byte of a document's centroids; -1 for a document without tokens."""
+        """Sums over rows of the best byte of a document's centroids; -1 for a document without tokens.
+
+        Weights are in the sums; the threshold is of similarities before weights, as which centroids are near a row does
+        not depend on what the row counts.
+        """
         table = self._table[0]
         if threshold is not None or threshold_quantile is not None:
-            best = self.coded.centroid_scores[:, : self.rows].max(axis=1)
+            similarities = self.coded.centroid_scores[:, : self.rows]
+            best = (similarities if self.weights is None else similarities / self.weights).max(axis=1)
             bar = float(threshold if threshold is not None else np.quantile(best, threshold_quantile or 0.0))
             table = np.where(best[:, None] >= bar, table, 0).astype(np.uint8)  # 0 is never better than another centroid
         scores = np.full(len(docids), -1, dtype=np.int32)

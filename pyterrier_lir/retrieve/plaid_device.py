@@ -75,14 +75,15 @@ class DevicePlaid:
         import torch
 
         rows = torch.from_numpy(np.array(query.embs)).to(self.device)
-        if query.weights is not None:
-            rows = rows * torch.from_numpy(np.array(query.weights)).to(self.device)[:, None]
+        weights = None if query.weights is None else torch.from_numpy(np.array(query.weights)).to(self.device)
+        if weights is not None:
+            rows = rows * weights[:, None]
         table = self.centroids @ rows.T
         allowed = None if wanted is None else torch.from_numpy(np.array(wanted.mask)).to(self.device)
         docids = self._candidates(table, nprobe, least, allowed)
         met = len(docids)
         if threshold is not None or quantile is not None:
-            best = table.amax(dim=1)
+            best = (table if weights is None else table / weights).amax(dim=1)
             bar = torch.quantile(best, quantile) if threshold is None else threshold
             # A centroid that takes no part counts as the worst one does, as on the processor.
             pruned = torch.where((best >= bar)[:, None], table, table.min())

@@ -21,7 +21,7 @@ namespace lir {
 struct PlaidSettings {
     int nprobe;
     std::int64_t ndocs;
-    std::optional<float> threshold;
+    std::optional<float> threshold;  // of similarities before weights
     std::int64_t at_least;      // documents that reach every stage, where there are so many
     std::int64_t num_results;
     const bool* wanted;         // which documents are searched; null for all
@@ -105,7 +105,8 @@ class PlaidSearcher {
             std::uint8_t* good = good_table_.of(std::size_t(num_cells) * columns);
             for (std::int64_t c = 0; c < num_cells; ++c) {
                 const float* of_rows = scores + c * columns;
-                const bool reached = *std::max_element(of_rows, of_rows + query.rows) >= *settings.threshold;
+                bool reached = false;
+                for (int i = 0; i < query.rows; ++i) reached |= of_rows[i] / query.weights[i] >= *settings.threshold;
                 for (int i = 0; i < columns; ++i) good[c * columns + i] = reached ? table[c * columns + i] : 0;
             }
             keep_best({good, query.rows, columns}, std::max(settings.ndocs, settings.at_least), num_threads);
