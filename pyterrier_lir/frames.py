@@ -135,7 +135,11 @@ def distinct_docnos(docnos: Collection[str] | None) -> tuple[str, ...] | None:
 
 
 def located(inp: pd.DataFrame, store: Store, missing: str) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
-    """The rows whose documents an index holds, and the docids of these; see `Store.lookup` for the others."""
+    """The rows whose documents an index holds, and the docids of these; see `Store.lookup` for the others.
+
+    They are `with_queries`, as a row that is left out may be the one that has the query.
+    """
+    inp = with_queries(inp)
     docids = store.lookup(inp["docno"].tolist(), missing=missing)
     if (docids >= 0).all():
         return inp.reset_index(drop=True), docids
@@ -146,7 +150,7 @@ def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, w
     """The distinct queries of a frame in order of appearance, each with the rows that ask it.
 
     Rows belong together when ``qid``, ``query_embs`` and ``query_weights`` agree, so that a row's score never
-    depends on another row of the frame.
+    depends on another row of the frame, but for one without a query: see `with_query_embs`.
 
     Args:
         inp: Has ``qid`` and ``query_embs``, perhaps ``query_weights`` and ``query_encoder``.
@@ -157,10 +161,11 @@ def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, w
     Raises:
         ValueError: If embeddings or weights are not as `columns.as_query` wants them, or the encoder differs.
     """
+    inp = with_query_embs(inp)
     if columns.QUERY_ENCODER in inp.columns:
         for found in inp[columns.QUERY_ENCODER].dropna().unique():
             columns.check_encoder(found, encoder, what=what)
-    weights = inp[columns.QUERY_WEIGHTS].tolist() if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
+    weights = cells(inp, columns.QUERY_WEIGHTS)
     groups: dict[Any, list[tuple[Any, Any, list[int]]]] = {}
     ordered = []
     for row, (qid, embs, weight) in enumerate(zip(inp["qid"], inp[columns.QUERY_EMBS], weights, strict=True)):
@@ -175,16 +180,50 @@ def queries(inp: pd.DataFrame, dim: int | None, *, encoder: str | None = None, w
     return [Query(*columns.as_query(embs, weight, dim), np.array(rows)) for embs, weight, rows in ordered]
 
 
-def with_queries(inp: pd.DataFrame) -> pd.DataFrame:
-    """The frame, in which a row without a ``query`` or ``instruction`` has that of the other rows of its ``qid``.
+def cells(inp: pd.DataFrame, name: str) -> list[Any]:
+    """The cells of a column, None where one is missing; as many None where there is no such column."""
+    if name not in inp.columns:
+        return [None] * len(inp)
+    return [None if _missing(cell) else cell for cell in inp[name].tolist()]
 
-    PyTerrier's ``+`` leaves the columns of its left side empty in rows that only its right side found.
+
+def with_queries(inp: pd.DataFrame) -> pd.DataFrame:
+    """The frame, in which a row that lacks its query has that of the first other row of its ``qid``.
+
+    PyTerrier's ``+`` leaves the columns of its left side empty in rows that only its right side found, and ``|`` those
+    that the other side lacks. ``query_embs`` come with their token ids, weights and encoder, as these belong together;
+    a row with ``query_embs`` keeps what it has.
     """
-    names = [name for name in ("query", "instruction") if name in inp.columns]
-    if "qid" not in inp.columns or not inp[names].isna().any(axis=None):
+    if "qid" not in inp.columns:
         return inp
-    known = inp.groupby("qid")[names].transform("first")
-    return inp.assign(**{name: inp[name].where(inp[name].notna(), known[name]) for name in names})
+    vectors = (columns.QUERY_EMBS, columns.QUERY_TOK_IDS, columns.QUERY_WEIGHTS, columns.QUERY_ENCODER)
+    together = [vectors] if columns.QUERY_EMBS in inp.columns else [(name,) for name in vectors]
+    for names in [("query",), ("instruction",), *together]:
+        lost = np.array([cell is None for cell in cells(inp, names[0])], dtype=np.bool_)
+        if names[0] in inp.columns and lost.any():
+            qids, rows = inp["qid"].tolist(), np.arange(len(inp))
+            first = {qids[row]: row for row in np.flatnonzero(~lost)[::-1]}
+            rows[lost] = [first.get(qids[row], row) for row in np.flatnonzero(lost)]
+            inp = inp.assign(**{name: inp[name].array.take(rows) for name in names if name in inp.columns})
+    return inp
+
+
+def with_query_embs(inp: pd.DataFrame) -> pd.DataFrame:
+    """As `with_queries`, for stages that cannot do without ``query_embs``.
+
+    Raises:
+        ValueError: If no row of a ``qid`` has any.
+    """
+    if "qid" not in inp.columns or all(cell is not None for cell in cells(inp, columns.QUERY_EMBS)):
+        return inp
+    inp = with_queries(inp)
+    for qid, embs in zip(inp["qid"], cells(inp, columns.QUERY_EMBS), strict=True):
+        if embs is None:
+            raise ValueError(
+                f"the row of qid {qid!r} has no {columns.QUERY_EMBS}, nor has another row of that qid; expected a "
+                "matrix (tokens, dim). Encode the query again, behind a fusion of rankings: encoder.query_encoder()."
+            )
+    return inp
 
 
 def query_columns(inp: pd.DataFrame) -> list[str]:
@@ -251,6 +290,11 @@ def rescored(
     out["score"] = scores[order].astype(np.float64)
     out["rank"] = np.arange(len(inp), dtype=np.int64) - first + pt.model.FIRST_RANK
     return pd.DataFrame(out, copy=False)
+
+
+def _missing(cell: Any) -> bool:
+    """Whether pandas has no value there."""
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
 
 
 def _equal(a: Any, b: Any) -> bool:

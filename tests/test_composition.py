@@ -3,7 +3,7 @@
 import pandas as pd
 import pyterrier as pt
 import pytest
-from examples import ENCODED, ENCODED_RESULTS, ENCODER, INDEX, QUERIES, same
+from examples import ENCODED, ENCODED_RESULTS, ENCODER, GRAPH, INDEX, QUERIES, RESULTS, same
 from pyterrier.measures import RR
 
 import pyterrier_lir as lir
@@ -49,6 +49,57 @@ def test_a_sum_has_its_queries_again_where_they_are_encoded():
     assert mixed["query"].isna().any()  # what was given is as it was
     lost = pd.DataFrame({"qid": ["1"], "query": [None], "docno": ["bread"]})  # no row knows it
     assert ENCODER.query_encoder()(lost)["query_embs"][0].shape == (0, 32)
+
+
+STAGES = {
+    "maxsim": INDEX.maxsim(),
+    "maxsim, cut": INDEX.maxsim() % 2 >> INDEX.maxsim(),
+    "xtr_scorer": INDEX.xtr_scorer(),
+    "centroid_maxsim": INDEX.centroid_maxsim(),
+    "early exit": INDEX.early_exit_maxsim(2, k=1),
+    "ladr": INDEX.ladr(GRAPH) >> INDEX.maxsim(),
+    "prf": INDEX.colbert_prf() >> INDEX.plaid(),
+    "prf, documents": INDEX.colbert_prf(return_docs=True) >> INDEX.maxsim(),
+    "loader": INDEX.embs_loader() >> lir.MaxSim(),
+    "loader, cut": INDEX.embs_loader() >> lir.MaxSim() % 2 >> INDEX.maxsim(),
+    "pruning": INDEX.query_pruning(keep=1) >> INDEX.maxsim(),
+    "mean": lir.feedback.MeanWeighting() >> INDEX.maxsim(),
+    "masks": lir.feedback.MaskWeighting(103) >> INDEX.maxsim(),
+    "carving": lir.feedback.BallCarving(tau=-1) >> INDEX.maxsim(),
+}
+FEW, EVERYTHING = ENCODER >> INDEX.exhaustive(num_results=1), ENCODER >> INDEX.exhaustive()
+FUSED = {"on the left": FEW + 2 * EVERYTHING, "on the right": pt.Transformer.from_df(RESULTS) + 2 * FEW}
+
+
+@pytest.mark.parametrize("fusion", FUSED)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_sum_has_its_vectors_in_every_row(stage, fusion):
+    mixed = FUSED[fusion](QUERIES)
+    assert mixed["query_embs"].isna().sum() == len(mixed) - 3  # all but the one that FEW found for each query
+    known = [name for name in ENCODED.columns if name != "qid"]
+    whole = mixed.drop(columns=known).merge(ENCODED, on="qid")
+    found, expected = STAGES[stage](mixed), STAGES[stage](whole)
+    same(found[["qid", "docno", "score", "rank", "query"]], expected[["qid", "docno", "score", "rank", "query"]])
+
+
+def test_a_union_with_vectors_and_weights_on_one_side():
+    pruned = ENCODER >> INDEX.query_pruning(keep=1) >> INDEX.exhaustive(num_results=1)
+    mixed = (pruned | EVERYTHING)(QUERIES)
+    assert mixed["query_weights"].isna().sum() == len(mixed) - 3
+    found = INDEX.maxsim()(mixed).set_index(["qid", "docno"])["score"]
+    # Rows with vectors of their own keep what they had: those of the left side the weights, the others none.
+    expected = {**INDEX.maxsim()(EVERYTHING(QUERIES)).set_index(["qid", "docno"])["score"]}
+    expected |= {**pruned(QUERIES).set_index(["qid", "docno"])["score"]}
+    assert found.to_dict() == expected
+    for stage in (lir.feedback.MeanWeighting(), lir.feedback.BallCarving(), INDEX.colbert_prf(return_docs=True)):
+        assert len(stage(mixed.assign(rank=0))) == len(mixed)
+
+
+def test_a_query_that_no_row_has_is_named():
+    lost = ENCODED_RESULTS.assign(query_embs=None)
+    for stage in (INDEX.maxsim(), INDEX.colbert_prf(), INDEX.query_pruning(keep=1)):
+        with pytest.raises(ValueError, match=r"the row of qid '1' has no query_embs.*encoder.query_encoder\(\)"):
+            stage(lost)
 
 
 class Counting(lir.ToyEncoder):

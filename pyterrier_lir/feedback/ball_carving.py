@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,14 +61,11 @@ class BallCarving(LirTransformer):
             v.query_frame([columns.QUERY_EMBS])
             v.result_frame([columns.QUERY_EMBS])
             v.columns(includes=[columns.QUERY_EMBS])
-        weighted = columns.QUERY_WEIGHTS in inp.columns
-        weights: Any = inp[columns.QUERY_WEIGHTS] if weighted else [None] * len(inp)
-        carved = [
-            carve(*columns.as_query(embs, given), self.tau)
-            for embs, given in zip(inp[columns.QUERY_EMBS], weights, strict=True)
-        ]
+        inp = frames.with_query_embs(inp)
+        queries = zip(inp[columns.QUERY_EMBS], frames.cells(inp, columns.QUERY_WEIGHTS), strict=True)
+        carved = [carve(*columns.as_query(*query), self.tau) for query in queries]
         changed = {columns.QUERY_EMBS: columns.object_column(carved)}
-        if weighted:
+        if columns.QUERY_WEIGHTS in inp.columns:
             changed[columns.QUERY_WEIGHTS] = columns.object_column([np.ones(len(q), np.float32) for q in carved])
         return inp.drop(columns=columns.QUERY_TOK_IDS, errors="ignore").reset_index(drop=True).assign(**changed)
 

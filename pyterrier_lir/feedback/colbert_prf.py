@@ -111,7 +111,7 @@ class ColbertPRF(LirTransformer):
         """Expands every query of the frame."""
         needed = ["rank"] if self.index_ else ["rank", columns.DOC_EMBS, columns.DOC_TOK_IDS]
         frames.check_result_frame(inp, self, needed)
-        inp = inp.reset_index(drop=True)
+        inp = frames.with_query_embs(inp.reset_index(drop=True))
         rows, expanded = self._expanded(inp) if len(inp) else (np.zeros(0, np.int64), [])
         out = inp if self.return_docs else inp[frames.query_columns(inp)].iloc[rows].reset_index(drop=True)
         for i, name in enumerate((columns.QUERY_EMBS, columns.QUERY_WEIGHTS, columns.QUERY_TOK_IDS)):
@@ -128,11 +128,13 @@ class ColbertPRF(LirTransformer):
         store = self.index_.store if self.index_ else None
         dim, encoder = (store.dim, store.encoder) if store else (None, frames.doc_encoder(inp))
         ranks, queries = frames.ranks(inp), frames.queries(inp, dim, encoder=encoder, what=self)
+        names = (columns.QUERY_EMBS, columns.QUERY_TOK_IDS, columns.QUERY_WEIGHTS)
+        own = list(zip(*(frames.cells(inp, name) for name in names), strict=True))
         found: dict[int, Any] = {}
         for query in queries:
             best = query.rows[np.argsort(ranks[query.rows], kind="stable")[: self.fb_docs]]
             expansion = self._expansion(inp.iloc[best]) if len(query.embs) and self.fb_embs else None
-            new = _appended(inp.iloc[query.rows[0]], expansion)
+            new = _appended(own[query.rows[0]], expansion)
             found |= dict.fromkeys(query.rows.tolist() if self.return_docs else query.rows[:1].tolist(), new)
         return np.array(sorted(found)), [found[row] for row in sorted(found)]
 
@@ -189,10 +191,9 @@ def _elected(similarities: Floats, tok_ids: Ints) -> int:
     return int(names[np.lexsort((-nearest, -votes))[0]])
 
 
-def _appended(row: pd.Series[Any], expansion: Expansion | None) -> tuple[Floats, Floats, Any]:
+def _appended(own: tuple[Any, Any, Any], expansion: Expansion | None) -> tuple[Floats, Floats, Any]:
     """Embeddings, weights and token ids of a query with new rows at its end; its own stay as they are, with padding."""
-    cells = (row.get(name) for name in (columns.QUERY_EMBS, columns.QUERY_TOK_IDS, columns.QUERY_WEIGHTS))
-    embs, tok_ids, weights = columns.as_aligned_query(*cells)
+    embs, tok_ids, weights = columns.as_aligned_query(*own)
     if expansion is None:
         return embs, weights, tok_ids
     if tok_ids is not None:

@@ -26,11 +26,12 @@ class Reweighter(LirTransformer):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Weighs the rows of every query; equal cells once."""
         frames.check_columns(inp, self, [columns.QUERY_EMBS, columns.QUERY_TOK_IDS])
-        inp = inp.reset_index(drop=True)
-        old = inp[columns.QUERY_WEIGHTS] if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
+        inp = frames.with_query_embs(inp.reset_index(drop=True))
+        names = (columns.QUERY_EMBS, columns.QUERY_TOK_IDS, columns.QUERY_WEIGHTS)
+        queries = zip(*(frames.cells(inp, name) for name in names), strict=True)
         known: dict[tuple[int, ...], Floats] = {}  # the rows of a ranking share the cells of their query
         new = []
-        for cells in zip(inp[columns.QUERY_EMBS], inp[columns.QUERY_TOK_IDS], old, strict=True):
+        for cells in queries:
             key = tuple(map(id, cells))
             if key not in known:
                 embs, tok_ids, weights = columns.as_aligned_query(*cells)

@@ -102,6 +102,7 @@ class Lite(LirTransformer):
         drop = (columns.DOC_EMBS, columns.DOC_TOK_IDS, columns.DOC_ENCODER)
         if not len(inp):
             return frames.rescored(inp, np.zeros(0), drop=drop)
+        inp = frames.with_query_embs(inp)
         settings, weights = self._model
         known = frames.doc_encoder(inp)
         columns.check_encoder(settings["encoder"], known, what=self)

@@ -120,6 +120,7 @@ class MaxSim(LirTransformer):
         drop = (columns.DOC_EMBS, columns.DOC_TOK_IDS, columns.DOC_ENCODER)
         if not len(inp):
             return frames.rescored(inp, np.zeros(0), drop=drop)
+        inp = frames.with_query_embs(inp)
         documents = [columns.as_document(embs)[0] for embs in inp[columns.DOC_EMBS]]
         scores = np.full(len(inp), -np.inf, dtype=np.float32)
         for query in frames.queries(inp, None, encoder=frames.doc_encoder(inp), what=self):
