@@ -1,5 +1,6 @@
 """ColBERT-PRF, query-row pruning, [MASK] weighting: what is added, what it weighs, and that it can be turned off."""
 
+import io
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyterrier as pt
 import pytest
 
 import pyterrier_lir as lir
-from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, QueryPruning
+from pyterrier_lir.feedback import ColbertPRF, MaskWeighting, MeanWeighting, QueryPruning
 from pyterrier_lir.feedback.colbert_prf import clusters_of
 
 ENCODER = lir.ToyEncoder(dim=64)
@@ -304,6 +305,19 @@ def test_masks_go_to_the_nearest_row():
     assert weighted(MaskWeighting(MASK)) == [2, 3, 1, 0, 0, 0]  # two are nearest to 5, one to [CLS]
     assert weighted(MaskWeighting(MASK, exclude=[CLS])) == [1, 4, 1, 0, 0, 0]  # words only
     assert weighted(MaskWeighting(7)) == [1] * 6  # no such rows
+
+
+def test_columns_of_arrow_weigh_as_those_of_numpy(index):
+    pytest.importorskip("pyarrow", reason="needs the extra [test]: pyarrow reads parquet files")
+    topics = pt.new.queries([f"word{i} bread" + " sea" * (i % 3) for i in range(50)])
+    plain = ENCODER.query_encoder()(topics)
+    lists = plain.assign(**{name: [e.tolist() for e in plain[name]] for name in ("query_embs", "query_tok_ids")})
+    file = io.BytesIO()
+    lists.to_parquet(file)
+    arrow = pd.read_parquet(file, dtype_backend="pyarrow")
+    for stage in (index.query_pruning(keep=1), MeanWeighting(), MaskWeighting(word_id("sea"))):
+        weights = [found.tolist() for found in stage(plain)["query_weights"]]
+        assert [found.tolist() for found in stage(arrow)["query_weights"]] == weights
 
 
 def test_the_sum_of_the_weights_stays():

@@ -28,7 +28,8 @@ class Reweighter(LirTransformer):
         frames.check_columns(inp, self, [columns.QUERY_EMBS, columns.QUERY_TOK_IDS])
         inp = frames.with_query_embs(inp.reset_index(drop=True))
         names = (columns.QUERY_EMBS, columns.QUERY_TOK_IDS, columns.QUERY_WEIGHTS)
-        queries = zip(*(frames.cells(inp, name) for name in names), strict=True)
+        # A list, which keeps the cells alive: a column of Arrow makes new ones, and ids of dead ones come again.
+        queries = list(zip(*(frames.cells(inp, name) for name in names), strict=True))
         known: dict[tuple[int, ...], Floats] = {}  # the rows of a ranking share the cells of their query
         new = []
         for cells in queries:
