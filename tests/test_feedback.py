@@ -242,7 +242,17 @@ def test_compiling_cuts_before_the_ranker_only(index):
     assert index.plaid().fuse_rank_cutoff(2) in list(pipeline.compile())
     queries = pd.DataFrame({"qid": ["1", "2"], "query": ["bread", "chess board"]})
     pd.testing.assert_frame_equal(pipeline.compile()(queries), pipeline(queries))
-    assert index.colbert_prf(return_docs=True).compile() == index.colbert_prf(return_docs=True)
+    returned = index.plaid() >> index.colbert_prf(return_docs=True)
+    assert list(returned.compile()) == list(returned)
+
+
+def test_compiling_changes_no_query_where_ranks_have_gaps(index, tmp_path):
+    other = lir.LirIndex(tmp_path / "some")  # without d1, the best one for bread
+    (ENCODER >> other.indexer(verbose=False)).index(CORPUS[1:])
+    ranker, prf = index.exhaustive(), ColbertPRF(stats=index.token_stats(), fb_docs=1)
+    pipeline = ENCODER.query_encoder() >> ranker >> other.embs_loader(missing="drop") >> prf
+    for expanded in (pipeline, pipeline.compile()):
+        assert set(words(expanded.search("bread").iloc[0])) == {"bread", "flour"}  # of d2, "the" weighs nothing
 
 
 # --- query-row pruning --------------------------------------------------------------------------------------------

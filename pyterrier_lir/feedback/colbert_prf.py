@@ -119,9 +119,16 @@ class ColbertPRF(LirTransformer):
                 out = out.assign(**{name: columns.object_column([query[i] for query in expanded])})
         return out
 
-    def compile(self) -> pt.Transformer:
-        """Only the documents that are looked at need to come, where none goes out."""
-        return self if self.return_docs else pt.RankCutoff(self.fb_docs) >> self
+    def fuse_left(self, left: pt.Transformer) -> pt.Transformer | None:
+        """A retriever right before need find no more than is looked at, where no document goes out.
+
+        Behind other stages ranks may have gaps: those that come first need not be below ``fb_docs``.
+        """
+        cut = getattr(left, "fuse_rank_cutoff", None)
+        if self.return_docs or cut is None or getattr(left, "num_results", 0) <= self.fb_docs:
+            return None
+        fewer = cut(self.fb_docs)
+        return None if fewer is None else fewer >> self
 
     def _expanded(self, inp: pd.DataFrame) -> tuple[npt.NDArray[np.int64], list[Any]]:
         """The rows that go out, and the new query of each."""
