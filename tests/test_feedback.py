@@ -208,6 +208,18 @@ def test_from_text(index):
     np.testing.assert_allclose(returned["score"], expected["score"], atol=1e-2)
 
 
+def test_documents_without_vectors_add_nothing(index):
+    empty = {"doc_embs": [], "doc_tok_ids": []}
+    full = index.embs_loader()(ranking("d2"))
+    inp = pd.concat([full, pd.DataFrame([{**ranking("d5").iloc[0], **empty, "rank": 1}])], ignore_index=True)
+    prf = ColbertPRF(stats=index.token_stats())
+    pd.testing.assert_frame_equal(prf(inp), prf(full))
+    (alone,) = prf(inp[1:]).to_dict("records")
+    assert words(alone) == ["bread"]
+    with pytest.raises(ValueError, match="doc_embs has 2 dimensions; expected 64"):
+        prf(full.assign(doc_embs=[np.ones((len(full["doc_embs"][0]), 2))]))
+
+
 def test_weights_of_the_query_are_kept(index):
     inp = ranking("d1", "d2", query="bread sea")
     inp["query_weights"] = [np.array([0.5, 0], np.float32)] * 2

@@ -140,13 +140,14 @@ class ColbertPRF(LirTransformer):
         found: dict[int, Any] = {}
         for query in queries:
             best = query.rows[np.argsort(ranks[query.rows], kind="stable")[: self.fb_docs]]
-            expansion = self._expansion(inp.iloc[best]) if len(query.embs) and self.fb_embs else None
+            rows, width = query.embs.shape
+            expansion = self._expansion(inp.iloc[best], width) if rows and self.fb_embs else None
             new = _appended(own[query.rows[0]], expansion)
             found |= dict.fromkeys(query.rows.tolist() if self.return_docs else query.rows[:1].tolist(), new)
         return np.array(sorted(found)), [found[row] for row in sorted(found)]
 
-    def _expansion(self, best: pd.DataFrame) -> Expansion:
-        documents = self._documents(best)
+    def _expansion(self, best: pd.DataFrame, dim: int) -> Expansion:
+        documents = self._documents(best, dim)
         stats = self.index_.token_stats() if self.index_ else self.stats
         assert stats is not None
         embs = np.concatenate([embs for embs, _ in documents])
@@ -157,10 +158,10 @@ class ColbertPRF(LirTransformer):
         chosen = chosen[idf[chosen] > 0]
         return Expansion(means[chosen], ids[chosen], (self.beta * idf[chosen]).astype(np.float32))
 
-    def _documents(self, best: pd.DataFrame) -> list[tuple[Floats, Any]]:
+    def _documents(self, best: pd.DataFrame, dim: int) -> list[tuple[Floats, Any]]:
         if self.index_ is None:
             pairs = zip(best[columns.DOC_EMBS], best[columns.DOC_TOK_IDS], strict=True)
-            return [columns.as_document(*pair) for pair in pairs]
+            return [columns.as_document(*pair, dim) for pair in pairs]
         self.index_.store.check_tok_ids("ColBERT-PRF")
         return [self.index_.store.document(docid) for docid in self.index_.store.lookup(best["docno"].tolist())]
 
