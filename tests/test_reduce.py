@@ -87,6 +87,17 @@ def test_copies_merge_perfectly(method):
     assert {tuple(row) for row in out.tolist()} == {tuple(row) for row in distinct.tolist()}
 
 
+@pytest.mark.parametrize("length", [0.3, 2, 30])
+def test_hierarchical_looks_at_directions_whatever_the_lengths(length):
+    embs = document(101) + document(1, seed=1)  # all on one side
+    lengths = np.where(np.arange(101) % 2, length, 1)[:, None]
+    groups = reduced(lir.TokenPooling(2, normalise=False), unit(embs))
+    assert len(groups) == 51  # the first, and half of the others
+    assert len(reduced(lir.TokenPooling(2), length * unit(embs))) == 51
+    assert len(reduced(lir.TokenPooling(2), lengths * unit(embs))) == 51
+    np.testing.assert_allclose(reduced(lir.TokenPooling(2, normalise=False), 2 * unit(embs)), 2 * groups, atol=1e-6)
+
+
 def test_kmeans_moves_rows_to_the_nearest_mean():
     a, b = unit(np.array([[1, 0.0]])), unit(np.array([[0.0, 1]]))
     rows = np.concatenate([a, a, b, a, b, b])  # sequential halves are mixed

@@ -5,7 +5,7 @@ factor 2 half of the vectors, with 3 a third. No training, and the queries stay 
 
 Which rows go together:
 
-- ``hierarchical``: Ward's clustering of cosine distances ``1 - <a, b>``, as PyLate (after 1.3.4) and
+- ``hierarchical``: Ward's clustering of cosine distances ``1 - cos(a, b)``, as PyLate (after 1.3.4) and
   sentence-transformers do it, with scipy's tree like them. Theirs do not say which rows they merged, and a pooled row
   must keep a token id.
 - ``kmeans``: spherical k-means. It begins with the sequential groups, so it needs no seed.
@@ -36,6 +36,8 @@ def hierarchical_groups(rows: Floats, count: int) -> Labels:
     """The group of each row by Ward's method on cosine distances; fewer groups where distances tie."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    off = np.abs(np.linalg.norm(rows, axis=1, keepdims=True) - 1) > 0.01
+    rows = np.where(off, unit(rows), rows)  # vectors of unit length as they are, up to rounding in an index
     distances = np.clip(1 - rows @ rows.T, 0, 2)
     # The condensed form: a square matrix would be taken for the coordinates of n points, without a warning.
     tree = linkage(distances[np.triu_indices(len(rows), k=1)], method="ward")
