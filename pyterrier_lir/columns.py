@@ -191,6 +191,21 @@ def as_grid(value: Any) -> tuple[int, int]:
     return int(grid[0]), int(grid[1])
 
 
+def patches_on_grid(tok_ids: Ints, grid: Any) -> tuple[Ints, tuple[int, int]]:
+    """The patch of each row, as `patch_numbers`, and the grid, as `as_grid`.
+
+    Raises:
+        ValueError: If the grid has no such patch.
+    """
+    patches, (rows, width) = patch_numbers(tok_ids), as_grid(grid)
+    if patches.max(initial=-1) >= rows * width:
+        raise ValueError(
+            f"{DOC_TOK_IDS} has patch {patches.max()}, {DOC_GRID} is {rows} x {width}; expected patches 0 to "
+            f"{rows * width - 1}. Encode the page again, or keep the grid that came with its patches."
+        )
+    return patches, (rows, width)
+
+
 def check_encoder(found: Any, expected: str | None, *, what: object) -> None:
     """Refuses to score vectors of one encoder against vectors of another.
 

@@ -106,6 +106,14 @@ def test_arguments_of_grid_pooling():
         reduced(GridPooling("rows"), page(2, 2) | {"doc_grid": [0, 2]})
 
 
+@pytest.mark.parametrize("pool", [GridPooling("rows"), GridPooling("blocks", size=2), BlankPruning()])
+def test_a_grid_that_is_too_small_for_the_patches(pool):
+    record = page(2, 2) | {"image": picture()}
+    with pytest.raises(ValueError, match=r"patch 3, doc_grid is 1 x 2; expected .* 0 to 1\. Encode the page again"):
+        reduced(pool, record | {"doc_grid": [1, 2]})
+    reduced(pool, record | {"doc_grid": [2, 3]})  # pruned patches may be missing
+
+
 # --- by what is printed -------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ class BlankPruning(Reducer):
         image_field: The column with the page's image.
 
     Raises:
-        ValueError: If an argument has no meaning, or the image cannot be used.
+        ValueError: If an argument has no meaning, the image cannot be used, or a page has patches outside of its grid.
 
     Example:
         >>> import pandas as pd
@@ -56,9 +56,8 @@ class BlankPruning(Reducer):
     def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Prunes one page; see the class."""
         tok_ids = columns.needed_ids(tok_ids, columns.DOC_TOK_IDS)
-        grid, image = beside
-        patches = columns.patch_numbers(tok_ids)
-        contrast = contrasts(np.asarray(open_image(image).convert("L")), columns.as_grid(grid)).ravel()
+        patches, grid = columns.patches_on_grid(tok_ids, beside[0])
+        contrast = contrasts(np.asarray(open_image(beside[1]).convert("L")), grid).ravel()
         stay = (patches < 0) | (contrast[patches] > self.tolerance)
         stay[0] |= not stay.any()
         return np.ascontiguousarray(embs[stay]), tok_ids[stay]

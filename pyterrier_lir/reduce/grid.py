@@ -46,7 +46,7 @@ class GridPooling(Reducer):
         normalise: Scale pooled rows to unit length.
 
     Raises:
-        ValueError: If an argument has no meaning, or does nothing.
+        ValueError: If an argument has no meaning, or does nothing; or if a page has patches outside of its grid.
 
     Example:
         >>> import pandas as pd
@@ -77,8 +77,7 @@ class GridPooling(Reducer):
     def reduce(self, embs: Floats, tok_ids: Ints | None, *beside: Any) -> tuple[Floats, Ints | None]:
         """Pools one page; see the class."""
         tok_ids = columns.needed_ids(tok_ids, columns.DOC_TOK_IDS)
-        _, width = columns.as_grid(beside[0])
-        patches = columns.patch_numbers(tok_ids)
+        patches, (_, width) = columns.patches_on_grid(tok_ids, beside[0])
         at = np.flatnonzero(patches >= 0)
         if not len(at):
             return embs, tok_ids
