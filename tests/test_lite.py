@@ -135,6 +135,17 @@ def test_each_option_changes_the_model_and_the_seed_makes_it(tmp_path):
     assert tuple(again(frame)["score"]) == scores[0]
 
 
+def test_it_is_trained_with_the_weights_of_the_query(tmp_path):
+    frame, weights = rows(3), np.array([4, 0.25], np.float32)
+    weighted = frame.assign(query_weights=[weights] * len(frame))
+    multiplied = frame.assign(query_embs=[embs * weights[:, None] for embs in frame["query_embs"]])
+    scores = [
+        fit_lite(data, tmp_path / str(i), **{**SMALL, "epochs": 2})(data)["score"].tolist()
+        for i, data in enumerate((weighted, multiplied, frame))
+    ]
+    assert scores[0] == scores[1] != scores[2]  # the same matrices: 4 and 1/4 multiply exactly
+
+
 def test_it_knows_its_encoder(tmp_path):
     encoder = lir.ToyEncoder()
     texts = pd.DataFrame(

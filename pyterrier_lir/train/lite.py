@@ -53,6 +53,7 @@ def fit_lite(
         data: Training data with vectors, ``qid, query, docno, text, label, query_embs, doc_embs``:
             ``encoder.doc_encoder()(encoder.query_encoder()(data))``, or those that an index has:
             ``index.embs_loader()(encoder.query_encoder()(data))``. And a teacher's ``score`` for distillation.
+            ``query_weights`` are honoured if they are there, as the re-ranker does.
         path: The folder of the model.
         loss: `Contrastive` among an example's own documents, or, as in the paper, `MarginMSE`, or `KLDivergence`.
         query_rows: N; further rows of a query only count in MaxSim.
@@ -143,7 +144,8 @@ def _lists(data: pd.DataFrame, loss: Loss, query_rows: int, doc_rows: int, negat
     lists = []
     for rows in examples.draw(data, negatives=negatives, scores=loss.scores, seed=seed):
         chosen = data.iloc[rows]
-        query, weights = columns.as_query(chosen[columns.QUERY_EMBS].iloc[0])
+        row_weights = frames.cells(chosen, columns.QUERY_WEIGHTS)[0]
+        query, weights = columns.as_query(chosen[columns.QUERY_EMBS].iloc[0], row_weights)
         documents = [columns.as_document(embs, dim=query.shape[1])[0] for embs in chosen[columns.DOC_EMBS]]
         if not len(query) or not all(map(len, documents)):
             continue  # nothing to compare
