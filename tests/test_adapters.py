@@ -205,6 +205,19 @@ def test_sparse_and_dense_vectors_in_pyserinis_files(tmp_path):
     assert {"id": "d", "contents": "", "vector": [0.5, -1.0]} in lines
 
 
+def test_unfinished_vectors_are_not_read(tmp_path):
+    def stops():
+        yield {"docno": "b", "doc_vec": [1.0]}
+        raise KeyboardInterrupt
+
+    adapters.write_vectors([{"docno": "a", "doc_vec": [1.0]}], tmp_path / "a.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        adapters.write_vectors(stops(), tmp_path / "b.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+    (tmp_path / ".b.jsonl").write_text('{"id": "b", "vector": [1.0]}\n')  # as a process that was killed leaves it
+    assert [record["docno"] for record in adapters.read_vectors(tmp_path)] == ["a"]
+
+
 def test_vectors_that_are_none(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "x"}\n')
     with pytest.raises(ValueError, match=r"a.jsonl, line 1: .* is no vector; expected an object with id and vector"):

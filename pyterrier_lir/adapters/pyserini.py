@@ -33,7 +33,8 @@ def read_vectors(path: str | Path) -> Iterator[dict[str, Any]]:
         ValueError: If a line is no such object.
     """
     path = Path(path)
-    files = sorted(file for kind in _KINDS for file in path.glob(f"*{kind}")) if path.is_dir() else [path]
+    # A name that begins with a dot is that of a file which is not finished.
+    files = sorted(file for kind in _KINDS for file in path.glob(f"[!.]*{kind}")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path} holds no file that ends in {', '.join(_KINDS)}; expected Pyserini's vectors.")
     for file in files:
@@ -48,7 +49,7 @@ def write_vectors(records: Iterable[Mapping[str, Any]], path: str | Path) -> int
 
     Args:
         records: With ``docno``, ``toks`` or ``doc_vec``, and perhaps ``text``.
-        path: ``.jsonl`` or ``.jsonl.gz``. It appears when all of it is written.
+        path: ``.jsonl`` or ``.jsonl.gz``. It appears when all of it is written; until then its name begins with a dot.
 
     Returns:
         How many documents were written.
@@ -57,26 +58,15 @@ def write_vectors(records: Iterable[Mapping[str, Any]], path: str | Path) -> int
         ValueError: If a record has neither or both of ``toks`` and ``doc_vec``.
     """
     path = Path(path)
-    count = 0
-    unfinished = path.with_name(f".{path.name}")
-    with _opened(unfinished, "wt") as file:
-        for record in records:
-            kinds = [name for name in ("toks", "doc_vec") if record.get(name) is not None]
-            if len(kinds) != 1:
-                raise ValueError(
-                    f"{record.get('docno')!r} has {' and '.join(kinds) or 'neither toks nor doc_vec'}; expected one of "
-                    "toks and doc_vec."
-                )
-            value = record[kinds[0]]
-            vector = (
-                {term: float(weight) for term, weight in value.items()}
-                if kinds[0] == "toks"
-                else np.asarray(value, np.float32).tolist()
-            )
-            count += 1
-            line = {"id": str(record["docno"]), "contents": record.get("text") or "", "vector": vector}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    unfinished.rename(path)
+    count, unfinished = 0, path.with_name(f".{path.name}")
+    try:
+        with _opened(unfinished, "wt") as file:
+            for record in records:
+                file.write(_line(record))
+                count += 1
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return count
 
 
@@ -113,6 +103,23 @@ _KINDS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 def _opened(path: Path, mode: str = "rt") -> TextIO:
     opener: Any = gzip.open if path.suffix == ".gz" else open
     return opener(path, mode, encoding="utf-8")  # type: ignore[no-any-return]
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    kinds = [name for name in ("toks", "doc_vec") if record.get(name) is not None]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{record.get('docno')!r} has {' and '.join(kinds) or 'neither toks nor doc_vec'}; expected one of "
+            "toks and doc_vec."
+        )
+    value = record[kinds[0]]
+    vector = (
+        {term: float(weight) for term, weight in value.items()}
+        if kinds[0] == "toks"
+        else np.asarray(value, np.float32).tolist()
+    )
+    line = {"id": str(record["docno"]), "contents": record.get("text") or "", "vector": vector}
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def _record(line: str, where: str) -> dict[str, Any]:
