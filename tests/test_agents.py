@@ -145,6 +145,20 @@ def test_calls_are_json(tool):
     assert len(tool.log) == 1  # what was refused is no search
 
 
+def test_calls_are_json_where_scores_are_no_numbers(index):
+    stopped = TOY.query_encoder() >> index.exhaustive() >> index.early_exit_maxsim(1, k=1)
+    answer = lir.SearchTool(stopped, TEXTS).call({"query": "bread"})
+    results = json.loads(answer, parse_constant=pytest.fail)["results"]  # NaN and infinities, which JSON has not
+    assert [result["score"] is None for result in results] == [False, False, True, True, True]
+
+
+def test_arguments_that_are_nested_too_deeply_are_answered(tool):
+    assert "recursion depth exceeded while decoding" in json.loads(tool.call("[" * 200_000))["error"]
+    nested = {"query": []}
+    nested["query"].append(nested)
+    assert "expected a text" in json.loads(tool.call(nested))["error"]
+
+
 def test_the_log_and_the_costs(tool):
     tool.search("bread dough", k=1)
     tool.search("a day", k=3)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from copy import copy
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -35,9 +36,9 @@ class SearchTool:
     ``tool.search(query, k)`` is the same for Python. Every search is written into ``tool.log``, and counts against the
     budget; ``tool.fresh()`` is the same tool with an empty log, for the next question.
 
-    A result is a dictionary with ``docno``, ``score``, ``rank`` (from 1) and ``snippet``: the part of the document's
-    text with the largest MaxSim for the query, read in the context of the whole document (see `best_passage`); without
-    an encoder, its beginning.
+    A result is a dictionary with ``docno``, ``score`` (None for a document that was not scored), ``rank`` (from 1) and
+    ``snippet``: the part of the document's text with the largest MaxSim for the query, read in the context of the whole
+    document (see `best_passage`); without an encoder, its beginning.
 
     Args:
         pipeline: From ``qid``, ``query`` to a ranking; where it gives a column ``text``, no ``texts`` are needed.
@@ -143,9 +144,9 @@ class SearchTool:
             if not isinstance(given, dict) or "query" not in given or set(given) - {"query", "k"}:
                 raise ValueError(f"the arguments are {given!r:.200}; expected an object with query and perhaps k.")
             answer: dict[str, Any] = {"results": self.search(**given)}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter of brackets within brackets
             answer = {"error": str(error)}
-        return json.dumps(answer, ensure_ascii=False)
+        return json.dumps(answer, ensure_ascii=False, allow_nan=False)
 
     @property
     def log(self) -> pd.DataFrame:
@@ -188,7 +189,8 @@ class SearchTool:
             snippets = [snippet.text for snippet in found]
         pairs = zip(ranking["docno"], ranking["score"], snippets, strict=True)
         return [
-            {"docno": str(docno), "score": float(score), "rank": rank, "snippet": snippet}
+            # JSON knows no infinity, which is the score of a document that was not scored
+            {"docno": str(docno), "score": float(score) if isfinite(score) else None, "rank": rank, "snippet": snippet}
             for rank, (docno, score, snippet) in enumerate(pairs, start=1)
         ]
 
