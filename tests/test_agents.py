@@ -141,6 +141,7 @@ def test_calls_are_json(tool):
     answer = json.loads(tool.call('{"query": "bread dough", "k": 1}'))
     assert [result["docno"] for result in answer["results"]] == ["dough"]
     assert json.loads(tool.call("no json")).keys() == {"error"}
+    assert "recursion depth exceeded while decoding" in json.loads(tool.call("[" * 200_000))["error"]
     assert "query is ' '; expected a text" in json.loads(tool.call({"query": " "}))["error"]
     assert len(tool.log) == 1  # what was refused is no search
 
@@ -150,13 +151,6 @@ def test_calls_are_json_where_scores_are_no_numbers(index):
     answer = lir.SearchTool(stopped, TEXTS).call({"query": "bread"})
     results = json.loads(answer, parse_constant=pytest.fail)["results"]  # NaN and infinities, which JSON has not
     assert [result["score"] is None for result in results] == [False, False, True, True, True]
-
-
-def test_arguments_that_are_nested_too_deeply_are_answered(tool):
-    assert "recursion depth exceeded while decoding" in json.loads(tool.call("[" * 200_000))["error"]
-    nested = {"query": []}
-    nested["query"].append(nested)
-    assert "expected a text" in json.loads(tool.call(nested))["error"]
 
 
 def test_the_log_and_the_costs(tool):
@@ -182,11 +176,20 @@ def test_a_budget_of_searches(index):
     assert tool.fresh().search("a day")
 
 
+def test_searches_count_where_no_result_fits(index):
+    tool = lir.SearchTool(TOY.query_encoder() >> index.exhaustive(), TEXTS, max_searches=2, max_characters=5)
+    for message in ("does not hold one more result", "does not hold one more result", "2 searches is used up"):
+        with pytest.raises(BudgetError, match=message):
+            tool.search("bread")
+    assert tool.costs()["searches"] == 2
+
+
 def test_a_budget_of_characters(index):
     tool = lir.SearchTool(TOY.query_encoder() >> index.exhaustive(), TEXTS, snippet_size=10, max_characters=25)
     assert len(tool.search("a day", k=5)) == 2  # three times ten would be too many
     with pytest.raises(BudgetError, match="What is left of the budget of 25 characters does not hold one more"):
         tool.search("a day")
+    assert tool.log["results"].tolist() == [2, 0]  # it was searched, though nothing is shown
     exact = lir.SearchTool(tool.pipeline, TEXTS, snippet_size=10, max_characters=20)
     assert len(exact.search("a day")) == 2
     with pytest.raises(BudgetError, match="The budget of 20 characters is used up"):

@@ -34,7 +34,8 @@ class SearchTool:
 
     ``tool.schema`` goes to the language model, ``tool.call(arguments)`` answers its call with JSON, and
     ``tool.search(query, k)`` is the same for Python. Every search is written into ``tool.log``, and counts against the
-    budget; ``tool.fresh()`` is the same tool with an empty log, for the next question.
+    budget, also one whose results do not fit into it; ``tool.fresh()`` is the same tool with an empty log, for the next
+    question.
 
     A result is a dictionary with ``docno``, ``score`` (None for a document that was not scored), ``rank`` (from 1) and
     ``snippet``: the part of the document's text with the largest MaxSim for the query, read in the context of the whole
@@ -125,12 +126,18 @@ class SearchTool:
         start = time.perf_counter()
         ranking = best_with_texts(self.pipeline, self.texts, query, k)
         middle = time.perf_counter()
-        results = self._within_budget(self._results(query, ranking))
+        found = self._results(query, ranking)
+        results = self._within_budget(found)
         end = time.perf_counter()
         docnos = [result["docno"] for result in results]
         characters = sum(len(result["snippet"]) for result in results)
         times = (1000 * (middle - start), 1000 * (end - middle))
         self._log.append(dict(zip(_LOG, (query, k, len(results), characters, *times, docnos), strict=True)))
+        if found and not results:
+            raise BudgetError(
+                f"What is left of the budget of {self.max_characters} characters does not hold one more result. "
+                "Answer with what was found so far."
+            )
         return results
 
     def call(self, arguments: str | Mapping[str, Any]) -> str:
@@ -204,9 +211,4 @@ class SearchTool:
             if left < 0:
                 break
             kept.append(result)
-        if results and not kept:
-            raise BudgetError(
-                f"What is left of the budget of {self.max_characters} characters does not hold one more result. "
-                "Answer with what was found so far."
-            )
         return kept
