@@ -105,7 +105,7 @@ class PlaidSearcher {
             std::uint8_t* good = good_table_.of(std::size_t(num_cells) * columns);
             for (std::int64_t c = 0; c < num_cells; ++c) {
                 const float* of_rows = scores + c * columns;
-                bool reached = false;
+                int reached = 0;  // no bool, with which compilers make no vectors of the loop
                 for (int i = 0; i < query.rows; ++i) reached |= of_rows[i] / query.weights[i] >= *settings.threshold;
                 for (int i = 0; i < columns; ++i) good[c * columns + i] = reached ? table[c * columns + i] : 0;
             }
