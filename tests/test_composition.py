@@ -66,6 +66,8 @@ STAGES = {
     "mean": lir.feedback.MeanWeighting() >> INDEX.maxsim(),
     "masks": lir.feedback.MaskWeighting(103) >> INDEX.maxsim(),
     "carving": lir.feedback.BallCarving(tau=-1) >> INDEX.maxsim(),
+    "muvera": lir.Muvera() >> INDEX.maxsim(),
+    "explain": INDEX.explain(ENCODER) >> INDEX.maxsim(),
 }
 FEW, EVERYTHING = ENCODER >> INDEX.exhaustive(num_results=1), ENCODER >> INDEX.exhaustive()
 FUSED = {"on the left": FEW + 2 * EVERYTHING, "on the right": pt.Transformer.from_df(RESULTS) + 2 * FEW}

@@ -20,12 +20,8 @@ from pyterrier_lir.retrieve.xtr import Xtr, XtrScorer
 
 # a row depends on the query's other rows
 LISTWISE = ["colbert_prf", "colbert_prf-docs", "colbert_prf-columns", "candidate_pruning", "early_exit_maxsim", "ladr"]
-# what gives a ranking from this package's own indexes and models
-RANKING = [
-    name
-    for name, (_, inp, _, added, dropped) in CASES.items()
-    if "rank" in {*inp.columns, *added} - dropped and not name.startswith("peer-")
-]
+# what gives a ranking
+RANKING = [name for name, (_, inp, _, added, dropped) in CASES.items() if "rank" in {*inp.columns, *added} - dropped]
 RENAMING = ["late_chunking", "passages"]  # a document becomes its passages
 
 

@@ -241,8 +241,8 @@ def _check_resumed(segment: Segment, records: list[Record]) -> None:
     if segment.folder.meta.get(SOURCE) != _digest(records):
         raise ValueError(
             f"Part {segment.folder.path.name} was made of other documents than the {len(records)} from "
-            f"{_docnos(records)[0]!r} on that the corpus has there; expected the corpus of the interrupted call, in its "
-            "order. Give that one, or begin anew with overwrite=True."
+            f"{_docnos(records)[0]!r} on that the corpus has there; expected the corpus of the interrupted call, in "
+            "its order. Give that one, or begin anew with overwrite=True."
         )
 
 

@@ -150,7 +150,7 @@ class _BM25(LirTransformer):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
-        return type(self)(self.path, num_results=k) if k < self.num_results else None
+        return type(self)(self.path, num_results=k) if 0 < k < self.num_results else None
 
     def __reduce__(self) -> Any:
         return _reopen, (type(self), self.path, self.num_results)  # another process opens its own

@@ -121,7 +121,7 @@ class Explain(LirTransformer):
         """Aligns the query and the document of every row."""
         docs = () if self.index_ else (columns.DOC_EMBS, columns.DOC_TOK_IDS)
         frames.check_result_frame(inp, self, [columns.QUERY_TOK_IDS, *docs])
-        inp = inp.reset_index(drop=True)
+        inp = frames.with_query_embs(inp.reset_index(drop=True))
         documents = self._documents(inp) if len(inp) else []
         aligned, words = self._aligned(inp, documents)
         out = inp if self.index_ else inp.drop(columns=[*docs, columns.DOC_ENCODER], errors="ignore")
@@ -138,7 +138,7 @@ class Explain(LirTransformer):
     def _aligned(
         self, inp: pd.DataFrame, documents: list[tuple[Floats, Any]]
     ) -> tuple[list[Alignment], list[tuple[list[str], list[str]]]]:
-        weights = inp[columns.QUERY_WEIGHTS] if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
+        weights = frames.cells(inp, columns.QUERY_WEIGHTS)
         aligned, words = [], []
         for *cells, document in zip(
             inp[columns.QUERY_EMBS], inp[columns.QUERY_TOK_IDS], weights, documents, strict=True

@@ -91,7 +91,7 @@ class Peer(LirTransformer):
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer | None:
         """Fewer results of the same ranking."""
-        return pt.inspect.transformer_apply_attributes(self, num_results=k) if k < self.num_results else None
+        return pt.inspect.transformer_apply_attributes(self, num_results=k) if 0 < k < self.num_results else None
 
     def close(self) -> None:
         """Lets go of the store, which is closed when nobody else of this process searches it."""

@@ -108,8 +108,8 @@ class Muvera(LirTransformer):
         return pt.RankCutoff(k) >> self
 
     def _queries(self, inp: pd.DataFrame) -> list[Floats]:
-        weights = inp[columns.QUERY_WEIGHTS] if columns.QUERY_WEIGHTS in inp.columns else [None] * len(inp)
-        pairs = zip(inp[columns.QUERY_EMBS], weights, strict=True)
+        inp = frames.with_query_embs(inp)
+        pairs = zip(inp[columns.QUERY_EMBS], frames.cells(inp, columns.QUERY_WEIGHTS), strict=True)
         queries = [columns.as_query(embs, weight) for embs, weight in pairs]
         return list(self._encoder([embs for embs, _ in queries], columns.QUERY_EMBS).queries(queries))
 

@@ -79,7 +79,7 @@ class CentroidMaxSim(LirTransformer):
 
     Args:
         index_: The index.
-        threshold: Centroids whose best score over all rows is less take no part; None for none.
+        threshold: Centroids whose best similarity over all rows, before weights, is less take no part; None for none.
         threshold_quantile: The same as a share of the centroids.
         missing: What to do with rows whose docno the index does not hold: ``"error"`` or ``"drop"``.
         num_threads: Threads on the processor; None for all cores.
