@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 os.environ["TQDM_DISABLE"] = "1"
-tqdm.set_lock(threading.RLock())  # its own is shared with forked processes, and not given back by one that is killed
 sys.path += [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 from mdtable import markdown  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+tqdm.set_lock(threading.RLock())  # its own is shared with forked processes, and not given back by one that is killed
 
 RESULTS = ROOT / "benchmarks" / "results" / "torture.md"
 PARTS = (
