@@ -184,7 +184,7 @@ def cells(inp: pd.DataFrame, name: str) -> list[Any]:
     """The cells of a column, None where one is missing; as many None where there is no such column."""
     if name not in inp.columns:
         return [None] * len(inp)
-    return [None if _missing(cell) else cell for cell in inp[name].tolist()]
+    return [None if lost else cell for cell, lost in zip(inp[name].tolist(), _missing(inp, name), strict=True)]
 
 
 def with_queries(inp: pd.DataFrame) -> pd.DataFrame:
@@ -199,7 +199,7 @@ def with_queries(inp: pd.DataFrame) -> pd.DataFrame:
     vectors = (columns.QUERY_EMBS, columns.QUERY_TOK_IDS, columns.QUERY_WEIGHTS, columns.QUERY_ENCODER)
     together = [vectors] if columns.QUERY_EMBS in inp.columns else [(name,) for name in vectors]
     for names in [("query",), ("instruction",), *together]:
-        lost = np.array([cell is None for cell in cells(inp, names[0])], dtype=np.bool_)
+        lost = _missing(inp, names[0])
         if names[0] in inp.columns and lost.any():
             qids, rows = inp["qid"].tolist(), np.arange(len(inp))
             first = {qids[row]: row for row in np.flatnonzero(~lost)[::-1]}
@@ -214,15 +214,14 @@ def with_query_embs(inp: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: If no row of a ``qid`` has any.
     """
-    if "qid" not in inp.columns or all(cell is not None for cell in cells(inp, columns.QUERY_EMBS)):
+    if "qid" not in inp.columns or not _missing(inp, columns.QUERY_EMBS).any():
         return inp
     inp = with_queries(inp)
-    for qid, embs in zip(inp["qid"], cells(inp, columns.QUERY_EMBS), strict=True):
-        if embs is None:
-            raise ValueError(
-                f"the row of qid {qid!r} has no {columns.QUERY_EMBS}, nor has another row of that qid; expected a "
-                "matrix (tokens, dim). Encode the query again, behind a fusion of rankings: encoder.query_encoder()."
-            )
+    for qid in inp["qid"][_missing(inp, columns.QUERY_EMBS)]:
+        raise ValueError(
+            f"the row of qid {qid!r} has no {columns.QUERY_EMBS}, nor has another row of that qid; expected a "
+            "matrix (tokens, dim). Encode the query again, behind a fusion of rankings: encoder.query_encoder()."
+        )
     return inp
 
 
@@ -292,9 +291,11 @@ def rescored(
     return pd.DataFrame(out, copy=False)
 
 
-def _missing(cell: Any) -> bool:
-    """Whether pandas has no value there."""
-    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+def _missing(inp: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
+    """Which cells of a column have no value; all of them, where there is no such column."""
+    if name not in inp.columns:
+        return np.ones(len(inp), np.bool_)
+    return inp[name].isna().to_numpy(dtype=np.bool_)
 
 
 def _equal(a: Any, b: Any) -> bool:

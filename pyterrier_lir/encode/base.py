@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -144,7 +144,7 @@ class Encoder(LirTransformer):
     def document_texts(self, frame: pd.DataFrame) -> list[str]:
         """The text of each row: the text fields, joined by a blank; missing or empty fields leave no blank."""
         fields = [frame[field].tolist() for field in self.text_fields()]
-        return [" ".join(part for part in map(clean, parts) if part) for parts in zip(*fields, strict=True)]
+        return [join_fields(parts) for parts in zip(*fields, strict=True)]
 
     def text_fields(self) -> tuple[str, ...]:
         """The columns that make up a document's text.
@@ -255,6 +255,11 @@ def _encodable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace").decode()
     return text
+
+
+def join_fields(fields: Iterable[Any]) -> str:
+    """The fields of a text, joined by a blank; missing or empty ones leave none."""
+    return " ".join(part for part in map(clean, fields) if part)
 
 
 def clean(text: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pyterrier as pt
 
-from pyterrier_lir.encode.base import clean
+from pyterrier_lir.encode.base import join_fields
 from pyterrier_lir.transformer import LirTransformer
 
 _TEXT_FIELDS = ("title", "text")  # in this order, those of them that a dataset has
@@ -83,7 +83,7 @@ class JoinFields(LirTransformer):
         """Joins the fields of each row."""
         pt.validate.columns(inp, includes=list(self.fields), context=self)
         rows = zip(*(inp[field] for field in self.fields), strict=True)
-        joined = inp.assign(text=[_join(row) for row in rows])
+        joined = inp.assign(text=[join_fields(row) for row in rows])
         return joined.drop(columns=[field for field in self.fields if field != "text"])
 
     def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
@@ -181,7 +181,7 @@ def _choose_fields(name: str, first: dict[str, Any], fields: Sequence[str] | Non
 
 def _documents(dataset: pt.datasets.Dataset, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for document in dataset.get_corpus_iter(verbose=False):
-        yield {"docno": str(document["docno"]), "text": _join(document.get(field) for field in fields)}
+        yield {"docno": str(document["docno"]), "text": join_fields(document.get(field) for field in fields)}
 
 
 def _identify(name: str, documents: Iterator[dict[str, Any]]) -> tuple[int, str]:
@@ -193,7 +193,3 @@ def _identify(name: str, documents: Iterator[dict[str, Any]]) -> tuple[int, str]
         digest.update(f"{docno}\0{document['text']}\0".encode())
         count += 1
     return count, digest.hexdigest()
-
-
-def _join(values: Any) -> str:
-    return " ".join(part for part in map(clean, values) if part)
